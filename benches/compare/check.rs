@@ -1,0 +1,45 @@
+//! Right answers first: a proxy that is wrong is not measured.
+
+use crate::client::{Answer, ask};
+use crate::lab::Lab;
+use crate::peers::Peer;
+
+/// Starts `peer`, asks it what the workloads will ask, and says which TLS suite it picked.
+pub(crate) fn check(peer: &Peer, lab: &Lab) -> Result<String, String> {
+    let running = peer.start(lab, &[])?;
+    let mut chosen = String::new();
+    for tls in [None, Some(&lab.certificate.client)] {
+        let port = running.port(tls.is_some());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        for (path, length) in [("/0", 0), ("/1k", 1 << 10), ("/1m", 1 << 20)] {
+            // Twice, so that both backends answer.
+            for _ in 0..2 {
+                let answer = ask(port, tls, "GET", path, &[])?;
+                expect(answer.status == 200, scheme, path, &answer)?;
+                expect(answer.body.len() == length, scheme, path, &answer)?;
+            }
+        }
+        let answer = ask(port, tls, "GET", "/echo", &[])?;
+        let seen = String::from_utf8_lossy(&answer.body).into_owned();
+        let forwarded =
+            seen.contains("for=[127.0.0.1]") && seen.contains(&format!("proto=[{scheme}]"));
+        if !forwarded {
+            return Err(format!("{scheme}: the origin saw {seen}"));
+        }
+        chosen = answer.suite.unwrap_or_default();
+    }
+    let answer = ask(running.http, None, "POST", "/upload", &[b'x'; 65_536])?;
+    expect(answer.status == 204, "http", "/upload", &answer)?;
+    Ok(chosen)
+}
+
+fn expect(right: bool, scheme: &str, path: &str, answer: &Answer) -> Result<(), String> {
+    if right {
+        return Ok(());
+    }
+    let line = answer.head.lines().next().unwrap_or_default();
+    Err(format!(
+        "{scheme} {path}: {line}, {} bytes",
+        answer.body.len()
+    ))
+}

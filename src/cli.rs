@@ -1,0 +1,171 @@
+//! The command line: which command, where the files are, what goes to the
+//! terminal.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::diagnostic::{self, Diagnostic, Severity};
+use crate::config::{self, Loaded};
+use crate::control::{demo, server};
+
+/// An HTTP and HTTPS reverse proxy for many games on one address
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    /// Directory with listeners.d/, certs/ and lockgate.toml [default: . if it has listeners.d, else /etc/lockgate]
+    #[arg(long, global = true, value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// Directory for what lockgate remembers [default: $STATE_DIRECTORY, else .lockgate in the config directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    state: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve, in the foreground
+    Run,
+    /// Serve the shipped games with embedded backends and development certificates
+    Demo,
+    /// Validate the configuration, or these drop-ins against the rest of it
+    Check {
+        /// Drop-ins; one that has the name of a file in listeners.d replaces it
+        files: Vec<PathBuf>,
+        /// Print the problems as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Exit code of a configuration or start failure.
+const FAILED: u8 = 1;
+
+/// Runs the program. Exit codes: 0 good, 1 configuration or start failure, 2
+/// usage, 3 a stop that cut something off.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_log();
+    match cli.command {
+        Command::Run => run(&cli),
+        Command::Demo => run_demo(&cli),
+        Command::Check { ref files, json } => check(&cli, files, json),
+    }
+}
+
+impl Cli {
+    fn config_dir(&self) -> PathBuf {
+        match &self.config {
+            Some(dir) => dir.clone(),
+            None if Path::new("listeners.d").is_dir() => PathBuf::from("."),
+            None => PathBuf::from("/etc/lockgate"),
+        }
+    }
+
+    fn state_dir(&self, config_dir: &Path) -> PathBuf {
+        let from_systemd = || std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+        self.state.clone().or_else(from_systemd).unwrap_or_else(|| config_dir.join(".lockgate"))
+    }
+}
+
+fn run(cli: &Cli) -> ExitCode {
+    let dir = cli.config_dir();
+    let loaded = config::load(&dir);
+    show(&loaded.diagnostics);
+    serve(loaded, &cli.state_dir(&dir), |_| Ok(()))
+}
+
+fn run_demo(cli: &Cli) -> ExitCode {
+    let has_shipped = Path::new("listeners.d").is_dir();
+    let named = cli.config.as_deref().or(has_shipped.then_some(Path::new(".")));
+    let prepared = match demo::prepare(named) {
+        Ok(prepared) => prepared,
+        Err(error) => return fail(&error),
+    };
+    let loaded = config::load(prepared.dir());
+    show(&loaded.diagnostics);
+    let demo = match loaded.config.as_ref().map(|config| prepared.start(config)).transpose() {
+        Ok(demo) => demo,
+        Err(error) => return fail(&error),
+    };
+    let state = cli.state_dir(prepared.dir());
+    serve(loaded, &state, |out| match &demo {
+        Some(demo) => demo.announce(out),
+        None => Ok(()),
+    })
+}
+
+fn serve(
+    loaded: Loaded,
+    state_dir: &Path,
+    announce: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> ExitCode {
+    let Some(config) = loaded.config else {
+        return fail(&"nothing to serve: no drop-in is good");
+    };
+    match server::run(config, state_dir, announce) {
+        Ok(server::Ended::Cleanly) => ExitCode::SUCCESS,
+        Ok(server::Ended::Cut) => ExitCode::from(3),
+        Err(error) => fail(&error),
+    }
+}
+
+fn check(cli: &Cli, files: &[PathBuf], json: bool) -> ExitCode {
+    let dir = cli.config_dir();
+    let loaded =
+        if files.is_empty() { config::load(&dir) } else { config::load_with(&dir, files) };
+    let errors = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+    let warnings = loaded.diagnostics.len() - errors;
+    let good = errors == 0 && loaded.config.is_some();
+    let mut out = io::stdout().lock();
+    // Nobody reads it any more when this fails.
+    let _ = if json {
+        writeln!(out, "{}", diagnostic::to_json(&loaded.diagnostics))
+    } else {
+        show(&loaded.diagnostics);
+        let verdict = if good { "good" } else { "not good" };
+        writeln!(
+            out,
+            "{}: {verdict}: {}, {}, {}",
+            dir.display(),
+            count(loaded.files, "drop-in"),
+            count(errors, "error"),
+            count(warnings, "warning")
+        )
+    };
+    if good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn show(diagnostics: &[Diagnostic]) {
+    let mut err = io::stderr().lock();
+    for diagnostic in diagnostics {
+        // Without a standard error there is nowhere to complain.
+        let _ = writeln!(err, "{}\n", diagnostic.render(colors(&err)));
+    }
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    // As in `show`.
+    let _ = writeln!(io::stderr().lock(), "error: {error}");
+    ExitCode::from(FAILED)
+}
+
+fn colors(terminal: &impl io::IsTerminal) -> bool {
+    terminal.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn init_log() {
+    let log = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_ansi(colors(&io::stderr()));
+    log.init();
+}

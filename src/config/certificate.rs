@@ -1,0 +1,271 @@
+//! Certificates and keys from PEM files. This is the only place that reads PEM.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::verify_server_name;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, RootCertStore};
+use rustls_pemfile::Item;
+
+use super::read::{ReadError, read_file};
+use crate::policy::route::Domain;
+
+/// Bytes of the largest PEM file.
+const LARGEST: u64 = 1 << 20;
+
+/// Why a certificate, its key or a CA bundle cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateError {
+    /// The file that is to blame.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub fault: CertificateFault,
+}
+
+/// What is wrong with a PEM file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateFault {
+    /// It is not there.
+    Missing,
+    /// It is there, but cannot be read; why.
+    Unreadable(String),
+    /// It has no section `CERTIFICATE`.
+    NoCertificate,
+    /// It has no section with a private key.
+    NoKey,
+    /// Its key needs a passphrase.
+    EncryptedKey,
+    /// A section of it is no PEM; why.
+    Malformed(String),
+    /// A section is PEM, but what it holds cannot be used; why.
+    Unusable(String),
+    /// The key belongs to another certificate.
+    KeyMismatch {
+        /// The chain the key was to fit.
+        chain: PathBuf,
+        /// It fits a later certificate of the chain: the order is wrong.
+        order: bool,
+    },
+}
+
+impl CertificateError {
+    fn new(file: &Path, fault: CertificateFault) -> Self {
+        CertificateError { file: file.to_owned(), fault }
+    }
+
+    fn unusable(file: &Path, why: &rustls::Error) -> Self {
+        Self::new(file, CertificateFault::Unusable(why.to_string()))
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let file = self.file.display();
+        match &self.fault {
+            CertificateFault::Missing => "put the file there, or name another one in the drop-in".to_owned(),
+            CertificateFault::Unreadable(_) => format!("give lockgate's user the right to read `{file}`"),
+            CertificateFault::NoCertificate => "the file holds the chain in PEM, with `-----BEGIN CERTIFICATE-----`".to_owned(),
+            CertificateFault::NoKey => "the file holds the key in PEM, with `-----BEGIN PRIVATE KEY-----`".to_owned(),
+            CertificateFault::EncryptedKey => format!("decrypt it: `openssl pkey -in {file} -out NEW.key`"),
+            CertificateFault::Malformed(_) | CertificateFault::Unusable(_) => "fetch the file again from where it was made, as PEM".to_owned(),
+            CertificateFault::KeyMismatch { order: true, .. } => "put the server's own certificate first in the chain".to_owned(),
+            CertificateFault::KeyMismatch { .. } => "take certificate and key of the same order or renewal".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for CertificateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        match &self.fault {
+            CertificateFault::Missing => write!(f, "`{file}` does not exist"),
+            CertificateFault::Unreadable(why) => write!(f, "`{file}` cannot be read: {why}"),
+            CertificateFault::NoCertificate => write!(f, "there is no certificate in `{file}`"),
+            CertificateFault::NoKey => write!(f, "there is no private key in `{file}`"),
+            CertificateFault::EncryptedKey => write!(f, "the key in `{file}` is encrypted"),
+            CertificateFault::Malformed(why) => write!(f, "`{file}` is damaged: {why}"),
+            CertificateFault::Unusable(why) => write!(f, "`{file}` cannot be used: {why}"),
+            CertificateFault::KeyMismatch { chain, order: true } => {
+                write!(f, "the first certificate in `{}` is not the one the key `{file}` belongs to", chain.display())
+            }
+            CertificateFault::KeyMismatch { chain, .. } => {
+                write!(f, "the key `{file}` does not belong to the certificate `{}`", chain.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for CertificateError {}
+
+/// Reads a certificate chain and its private key (PEM, possibly one file for
+/// both) and checks that they belong together.
+///
+/// # Errors
+///
+/// When one of them cannot be read or used, or they do not match.
+pub fn load_certificate(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, CertificateError> {
+    check_pair(chain, key, chain_of(chain)?, private_key(key)?)
+}
+
+fn check_pair(
+    chain: &Path,
+    key: &Path,
+    certificates: Vec<CertificateDer<'static>>,
+    private_key: PrivateKeyDer<'static>,
+) -> Result<Arc<CertifiedKey>, CertificateError> {
+    let signing = default_provider().key_provider.load_private_key(private_key);
+    let signing = signing.map_err(|why| CertificateError::unusable(key, &why))?;
+    let certified = CertifiedKey::new(certificates, signing);
+    match certified.keys_match() {
+        // A key that does not tell its public half cannot be compared.
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+            Ok(Arc::new(certified))
+        }
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            let fits = |certificate: &CertificateDer<'static>| {
+                let alone = CertifiedKey::new(vec![certificate.clone()], certified.key.clone());
+                alone.keys_match().is_ok()
+            };
+            let order = certified.cert.iter().any(fits);
+            let fault = CertificateFault::KeyMismatch { chain: chain.to_owned(), order };
+            Err(CertificateError::new(key, fault))
+        }
+        Err(why) => Err(CertificateError::unusable(chain, &why)),
+    }
+}
+
+/// Reads the CAs that client certificates must chain to.
+///
+/// # Errors
+///
+/// When the file cannot be read, or a certificate in it cannot be used.
+pub fn load_client_ca(file: &Path) -> Result<Arc<RootCertStore>, CertificateError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        roots.add(certificate).map_err(|why| CertificateError::unusable(file, &why))?;
+    }
+    Ok(Arc::new(roots))
+}
+
+/// Whether clients of this domain will accept the certificate's names.
+pub(super) fn covers(certified: &CertifiedKey, domain: &Domain) -> bool {
+    let name = match domain {
+        Domain::Exact(name) => name.trim_matches(['[', ']']).to_owned(),
+        Domain::Wildcard(parent) => format!("a.{parent}"),
+    };
+    let parsed = certified.end_entity_cert().and_then(ParsedCertificate::try_from);
+    match (parsed, ServerName::try_from(name)) {
+        (Ok(parsed), Ok(name)) => verify_server_name(&parsed, &name).is_ok(),
+        _ => false,
+    }
+}
+
+/// A certificate with its key, or everything that is wrong with the two files.
+type Pair = Result<Arc<CertifiedKey>, Vec<CertificateError>>;
+
+/// What was read during one load, so that listeners with the same files share
+/// one certificate.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    /// The config directory: relative paths start there.
+    dir: PathBuf,
+    read: RefCell<HashMap<(PathBuf, PathBuf), Pair>>,
+}
+
+impl Certificates {
+    pub(super) fn new(dir: &Path) -> Self {
+        Certificates { dir: dir.to_owned(), read: RefCell::default() }
+    }
+
+    /// `certs/NAME.crt` and `certs/NAME.key`.
+    pub(super) fn named(&self, name: &str) -> Pair {
+        let certs = self.dir.join("certs");
+        self.pair(&certs.join(format!("{name}.crt")), &certs.join(format!("{name}.key")))
+    }
+
+    /// Two files, named relative to the config directory.
+    pub(super) fn files(&self, chain: &str, key: &str) -> Pair {
+        self.pair(&self.dir.join(chain), &self.dir.join(key))
+    }
+
+    pub(super) fn client_ca(&self, file: &str) -> Result<Arc<RootCertStore>, CertificateError> {
+        load_client_ca(&self.dir.join(file))
+    }
+
+    fn pair(&self, chain: &Path, key: &Path) -> Pair {
+        let read = || match (chain_of(chain), private_key(key)) {
+            (Ok(certificates), Ok(private_key)) => {
+                check_pair(chain, key, certificates, private_key).map_err(|fault| vec![fault])
+            }
+            (certificates, private_key) => {
+                Err(certificates.err().into_iter().chain(private_key.err()).collect())
+            }
+        };
+        let mut known = self.read.borrow_mut();
+        known.entry((chain.to_owned(), key.to_owned())).or_insert_with(read).clone()
+    }
+}
+
+/// The chain a server sends: certificates that can all be parsed.
+fn chain_of(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let chain = certificates(file)?;
+    for certificate in &chain {
+        ParsedCertificate::try_from(certificate)
+            .map_err(|why| CertificateError::unusable(file, &why))?;
+    }
+    Ok(chain)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let items = pem_items(file, &read(file)?)?;
+    let certificate = |item| match item {
+        Item::X509Certificate(certificate) => Some(certificate),
+        _ => None,
+    };
+    let certificates: Vec<_> = items.into_iter().filter_map(certificate).collect();
+    if certificates.is_empty() {
+        return Err(CertificateError::new(file, CertificateFault::NoCertificate));
+    }
+    Ok(certificates)
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
+    let pem = read(file)?;
+    let has = |marker: &[u8]| memchr::memmem::find(&pem, marker).is_some();
+    // The two ways OpenSSL writes one; neither can be read without a passphrase.
+    if has(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || has(b"Proc-Type: 4,ENCRYPTED") {
+        return Err(CertificateError::new(file, CertificateFault::EncryptedKey));
+    }
+    let key = |item| match item {
+        Item::Pkcs8Key(key) => Some(PrivateKeyDer::Pkcs8(key)),
+        Item::Pkcs1Key(key) => Some(PrivateKeyDer::Pkcs1(key)),
+        Item::Sec1Key(key) => Some(PrivateKeyDer::Sec1(key)),
+        _ => None,
+    };
+    let found = pem_items(file, &pem)?.into_iter().find_map(key);
+    found.ok_or_else(|| CertificateError::new(file, CertificateFault::NoKey))
+}
+
+fn pem_items(file: &Path, pem: &[u8]) -> Result<Vec<Item>, CertificateError> {
+    let items: Result<Vec<Item>, _> = rustls_pemfile::read_all(&mut &*pem).collect();
+    items.map_err(|why| {
+        CertificateError::new(file, CertificateFault::Malformed(why.to_string()))
+    })
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, CertificateError> {
+    read_file(file, LARGEST).map_err(|error| {
+        let fault = match error {
+            ReadError::Missing => CertificateFault::Missing,
+            ReadError::Other(why) => CertificateFault::Unreadable(why),
+        };
+        CertificateError::new(file, fault)
+    })
+}

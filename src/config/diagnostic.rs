@@ -1,0 +1,178 @@
+//! One thing that is wrong with a file: where, what, and what to write instead.
+
+use std::path::{Path, PathBuf};
+
+use annotate_snippets::{
+    Annotation, AnnotationKind, Level, Origin, Renderer, Snippet, normalize_untrusted_str,
+};
+use serde_json::{Value, json};
+
+/// Whether the file is refused for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The file is refused.
+    Error,
+    /// The file serves, but probably not as meant.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as it was named to us.
+    pub file: PathBuf,
+    /// 1-based.
+    pub line: usize,
+}
+
+/// One thing that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Whether the file is refused for it.
+    pub severity: Severity,
+    /// The file, as it was named to us.
+    pub file: PathBuf,
+    /// 1-based; 1 when it is the whole file that is wrong.
+    pub line: usize,
+    /// 1-based, in characters.
+    pub column: usize,
+    /// The line as it stands in the file (of a very long line the part around
+    /// the fault); empty when the file could not be read.
+    pub source_line: String,
+    /// Characters of `source_line` before the fault.
+    pub indent: usize,
+    /// How many characters are at fault; 0 when it is the whole file.
+    pub length: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+    /// The other place that is part of it, such as who owns the domain.
+    pub related: Option<Place>,
+}
+
+impl Diagnostic {
+    /// A fault of a file as a whole.
+    pub(super) fn whole_file(severity: Severity, file: &Path, message: String) -> Self {
+        Diagnostic {
+            severity,
+            file: file.to_owned(),
+            line: 1,
+            column: 1,
+            source_line: String::new(),
+            indent: 0,
+            length: 0,
+            message,
+            hint: None,
+            related: None,
+        }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The file is refused for it.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// For people: file:line:column, the line, a caret, what is wrong, the hint.
+    #[must_use]
+    pub fn render(&self, color: bool) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let path = self.file.to_string_lossy();
+        let title = level.primary_title(self.message.as_str());
+        let mut group = if self.indent + 1 == self.column && self.length > 0 {
+            title.element(self.snippet().path(path))
+        } else {
+            // The whole file, or a part of a line: the snippet cannot count.
+            let origin = Origin::path(path).line(self.line).char_column(self.column);
+            let group = title.element(origin);
+            if self.length > 0 { group.element(self.snippet()) } else { group }
+        };
+        if let Some(hint) = &self.hint {
+            let hint = normalize_untrusted_str(hint);
+            group = group.element(Level::HELP.with_name("hint").message(hint));
+        }
+        let renderer = if color {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
+        renderer.render(&[group])
+    }
+
+    fn snippet(&self) -> Snippet<'_, Annotation<'_>> {
+        let start = byte_offset(&self.source_line, self.indent);
+        let end = byte_offset(&self.source_line, self.indent + self.length);
+        Snippet::source(self.source_line.as_str())
+            .line_start(self.line)
+            .annotation(AnnotationKind::Primary.span(start..end))
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "severity": self.severity.name(),
+            "file": self.file.to_string_lossy(),
+            "line": self.line,
+            "column": self.column,
+            "message": self.message,
+            "hint": self.hint,
+            "related": self.related.as_ref().map(|place| json!({
+                "file": place.file.to_string_lossy(),
+                "line": place.line,
+            })),
+        })
+    }
+}
+
+/// For programs: an array of objects with `severity`, `file`, `line`,
+/// `column`, `message`, `hint` and `related` (an object of `file` and `line`,
+/// or null).
+#[must_use]
+pub fn to_json(diagnostics: &[Diagnostic]) -> Value {
+    diagnostics.iter().map(Diagnostic::to_json).collect()
+}
+
+/// A value as it stands in a message: in backticks, cut when it is long,
+/// nothing in it that a terminal would act on.
+pub(super) fn shown(value: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut text = String::from("`");
+    for c in value.chars().take(LONGEST) {
+        if c.is_control() {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    if value.chars().nth(LONGEST).is_some() {
+        text.push('…');
+    }
+    text.push('`');
+    text
+}
+
+/// Where the character with this number starts, or the end.
+fn byte_offset(line: &str, character: usize) -> usize {
+    line.char_indices()
+        .nth(character)
+        .map_or(line.len(), |(offset, _)| offset)
+}

@@ -1,0 +1,147 @@
+//! One drop-in, by itself: from its bytes to a [`Game`].
+
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::de::DeTable;
+
+use super::certificate::Certificates;
+use super::diagnostic::{Diagnostic, Severity};
+use super::group::{self, BackendPlace};
+use super::keys;
+use super::listener::{self, Claims, Context};
+use super::model::{Game, Group};
+use super::notes::Notes;
+use super::process::ProcessFile;
+use super::read::{ReadError, read_file};
+use super::rule::GroupNames;
+use super::source::Source;
+use super::table::{Item, Table};
+
+/// Bytes of the largest file.
+const LARGEST: u64 = 1 << 20;
+
+/// A drop-in as far as it can be judged alone.
+#[derive(Debug)]
+pub(super) struct DropIn {
+    pub(super) notes: Notes,
+    /// Good unless `notes` has an error.
+    pub(super) game: Game,
+    /// What each listener lays hands on, in the order of `game.listeners`.
+    pub(super) claims: Vec<Claims>,
+    pub(super) backends: Vec<BackendPlace>,
+}
+
+/// Reads a file as text. The error is the one diagnostic there is to say.
+pub(super) fn read_source(file: &Path) -> Result<Arc<Source>, Box<Diagnostic>> {
+    let fault = |message: String, hint: &str| {
+        Box::new(Diagnostic::whole_file(Severity::Error, file, message).hint(hint))
+    };
+    let bytes = read_file(file, LARGEST).map_err(|error| match error {
+        ReadError::Missing => fault("this file does not exist".to_owned(), "write it, or leave it out"),
+        ReadError::Other(why) => fault(
+            format!("this file cannot be read: {why}"),
+            "make it a plain file that lockgate's user may read, or give it a name without `.toml`",
+        ),
+    })?;
+    match String::from_utf8(bytes) {
+        Ok(text) => {
+            // Some editors put a byte order mark first; nobody sees it as a column.
+            let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+            Ok(Arc::new(Source::new(file, text)))
+        }
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            // What comes before the fault is as long in the copy.
+            let source = Source::new(file, text);
+            let message = "this is not UTF-8".to_owned();
+            let fault = source.diagnose(Severity::Error, &(at..at + 1), message);
+            Err(Box::new(fault.hint("save the file as UTF-8")))
+        }
+    }
+}
+
+/// Parses the text; a syntax error is noted.
+pub(super) fn parse<'a>(notes: &'a Notes) -> Option<DeTable<'a>> {
+    match DeTable::parse(&notes.source.text) {
+        Ok(table) => Some(table.into_inner()),
+        Err(error) => {
+            let end = notes.source.text.len();
+            let span = error.span().unwrap_or(end..end);
+            let hint = "mend this first: until then nothing else in this file is checked";
+            notes.error(&span, error.message(), hint);
+            None
+        }
+    }
+}
+
+/// Judges a drop-in alone.
+pub(super) fn read(
+    source: Arc<Source>,
+    name: &str,
+    process: &ProcessFile,
+    certificates: &Certificates,
+) -> DropIn {
+    let notes = Notes::new(source);
+    let mut game = Game {
+        name: name.into(),
+        file: notes.source.file.clone(),
+        listeners: Vec::new(),
+        groups: Vec::new(),
+    };
+    let mut claims = Vec::new();
+    let mut backends = Vec::new();
+    if let Some(map) = parse(&notes) {
+        let table = Table::new(&notes, &keys::DROP_IN, &map, 0..0);
+        let entries = group_entries(&table);
+        let names = entries.iter().map(|entry| entry.name.to_owned()).collect();
+        let groups = GroupNames::new(names);
+        let context = Context { defaults: &process.listener, certificates, groups: &groups };
+        (game.listeners, claims) = listeners(&table, &context);
+        game.groups = read_groups(&entries, &groups, process, &mut backends);
+    }
+    DropIn { notes, game, claims, backends }
+}
+
+/// The groups of the file, in the order of their names.
+fn group_entries<'a>(table: &Table<'a>) -> Vec<Item<'a>> {
+    let hint = "write `[group.NAME]`";
+    let entries = table.get("group").and_then(|item| item.entries(hint));
+    let mut entries = entries.unwrap_or_default();
+    entries.sort_by(|a, b| a.name.cmp(b.name));
+    entries
+}
+
+fn listeners(
+    table: &Table<'_>,
+    context: &Context<'_>,
+) -> (Vec<super::model::Listener>, Vec<Claims>) {
+    let Some(item) = table.get("listener") else {
+        table.error(
+            "this drop-in has no listener",
+            "write `[[listener]]` with `domain`, `port` and `group`",
+        );
+        return (Vec::new(), Vec::new());
+    };
+    let tables = item.tables(&keys::LISTENER);
+    tables.iter().map(|table| listener::read(table, context)).unzip()
+}
+
+fn read_groups(
+    entries: &[Item<'_>],
+    groups: &GroupNames,
+    process: &ProcessFile,
+    backends: &mut Vec<BackendPlace>,
+) -> Vec<Group> {
+    let mut read = Vec::new();
+    for (at, entry) in entries.iter().enumerate() {
+        read.extend(group::read(entry, &process.group, backends));
+        if !groups.is_used(at) {
+            let message = format!("group `{}` is used by no rule", entry.name);
+            let hint = format!("write `group = \"{}\"` in a listener or a rule, or remove it", entry.name);
+            entry.notes.warning(&entry.key, message, hint);
+        }
+    }
+    read
+}

@@ -1,0 +1,237 @@
+//! `[group.NAME]` and its backends.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::de::DeValue;
+
+use super::diagnostic::shown;
+use super::keys;
+use super::model::{AdminState, Backend, Group};
+use super::settings::{GroupSettings, HashKeyUse, unknown_name};
+use super::table::{Item, Table};
+
+/// A backend's address and where it is written.
+#[derive(Debug)]
+pub(super) struct BackendPlace {
+    pub(super) address: SocketAddr,
+    pub(super) span: Range<usize>,
+}
+
+/// Reads one group. `None` when it is no table at all; with any fault the
+/// file is refused, so the rest of it may be made up.
+pub(super) fn read(
+    item: &Item<'_>,
+    defaults: &GroupSettings,
+    places: &mut Vec<BackendPlace>,
+) -> Option<Group> {
+    check_name(item);
+    let table = item.table(&keys::GROUP)?;
+    let settings = defaults.overridden(&table, HashKeyUse::Allowed);
+    Some(Group {
+        name: item.name.into(),
+        line: table.notes.source.line(item.key.start),
+        balance: settings.balance,
+        backends: backends(item, &table, places),
+        keepalive: settings.keepalive,
+        idle_timeout: settings.idle_timeout,
+        max_idle: settings.max_idle,
+        connect_timeout: settings.connect_timeout,
+        response_timeout: settings.response_timeout,
+    })
+}
+
+fn check_name(group: &Item<'_>) {
+    if !is_name(group.name) {
+        group.misplaced(
+            format!("{} cannot be the name of a group", shown(group.name)),
+            "write letters, digits, `-`, `_` and `.`, at most 64 of them",
+        );
+    }
+}
+
+/// Names stand in logs and in commands as `GAME/GROUP/BACKEND`.
+fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(fits)
+}
+
+fn backends(group: &Item<'_>, table: &Table<'_>, places: &mut Vec<BackendPlace>) -> Vec<Backend> {
+    let hint = "write such as `backends = [\"10.0.0.21:9030\"]`";
+    let Some(list) = table.get("backends") else {
+        let message = format!("group {} has no `backends`", shown(group.name));
+        table.notes.error(&group.key, message, hint);
+        return Vec::new();
+    };
+    let DeValue::Array(values) = list.value.get_ref() else {
+        list.wrong_type::<()>("a list", hint);
+        return Vec::new();
+    };
+    if values.is_empty() {
+        list.error(format!("group {} has no backend", shown(group.name)), hint);
+    }
+    let mut backends = Vec::new();
+    let mut seen = Seen::default();
+    for value in values.iter() {
+        let item = Item { value, name: "backends", ..list.clone() };
+        if let Some(backend) = backend(&item) {
+            seen.check(&backend, &item);
+            places.push(BackendPlace { address: backend.address, span: item.span() });
+            backends.push(backend);
+        }
+    }
+    // With a backend that could not be read, nothing is known of all of them.
+    if backends.len() == values.len() {
+        check_all(&list, &backends);
+    }
+    backends
+}
+
+/// What no single backend can be blamed for.
+fn check_all(list: &Item<'_>, backends: &[Backend]) {
+    if backends.is_empty() {
+        return;
+    }
+    if backends.iter().all(|backend| backend.backup) {
+        list.misplaced(
+            "every backend of this group is a backup",
+            "remove `backup = true` from at least one",
+        );
+    }
+    let takes = |backend: &Backend| backend.weight > 0 && backend.state == AdminState::Ready;
+    if !backends.iter().any(takes) {
+        list.notes.warning(
+            &list.key,
+            "no backend of this group takes requests: each has `weight = 0` or `state = \"maint\"`",
+            "give at least one a weight and `state = \"ready\"`",
+        );
+    }
+}
+
+/// Names and addresses that have stood in the group, and where.
+#[derive(Default)]
+struct Seen {
+    names: HashMap<Arc<str>, Range<usize>>,
+    addresses: HashMap<SocketAddr, Range<usize>>,
+}
+
+impl Seen {
+    fn check(&mut self, backend: &Backend, item: &Item<'_>) {
+        let (source, span) = (&item.notes.source, item.span());
+        if let Some(first) = self.addresses.insert(backend.address, span.clone()) {
+            let place = source.place(&first);
+            let message = format!(
+                "backend `{}` stands twice in this group, first on line {}",
+                backend.address, place.line
+            );
+            item.notes.conflict(&span, message, "remove one; `weight` gives a larger share", place);
+        } else if let Some(first) = self.names.insert(backend.name.clone(), span.clone()) {
+            let place = source.place(&first);
+            let message = format!(
+                "two backends of this group are called `{}`, the first on line {}",
+                backend.name, place.line
+            );
+            item.notes.conflict(&span, message, "give each its own `name`", place);
+        }
+    }
+}
+
+fn backend(item: &Item<'_>) -> Option<Backend> {
+    if matches!(item.value.get_ref(), DeValue::String(_)) {
+        let address = address(item)?;
+        return Some(Backend {
+            name: address.to_string().into(),
+            address,
+            weight: 100,
+            max_connections: None,
+            backup: false,
+            state: AdminState::Ready,
+        });
+    }
+    let DeValue::Table(_) = item.value.get_ref() else {
+        let hint = "write `\"10.0.0.21:9030\"` or `{ address = \"10.0.0.21:9030\", weight = 50 }`";
+        return item.wrong_type("a list of strings or tables", hint);
+    };
+    let table = item.table(&keys::BACKEND)?;
+    let number = |key, most: u32, default| {
+        let value = table.integer(key, 0..=u64::from(most));
+        value.and_then(|value| u32::try_from(value).ok()).unwrap_or(default)
+    };
+    let most_connections = number("max_connections", 10_000_000, 0);
+    let weight = number("weight", 1000, 100);
+    let name = table.get("name").and_then(|item| name(&item));
+    let state = table.get("state").and_then(|item| state(&item));
+    let backup = table.boolean("backup");
+    let address = table.require("address", "write `address = \"IP:PORT\"`");
+    let address = address.and_then(|item| self::address(&item))?;
+    Some(Backend {
+        name: name.map_or_else(|| address.to_string().into(), Arc::from),
+        address,
+        weight,
+        max_connections: (most_connections > 0).then_some(most_connections),
+        backup: backup.unwrap_or_default(),
+        state: state.unwrap_or_default(),
+    })
+}
+
+fn name<'a>(item: &Item<'a>) -> Option<&'a str> {
+    let name = item.string()?;
+    if is_name(name) {
+        return Some(name);
+    }
+    item.error(
+        format!("{} cannot be the name of a backend", shown(name)),
+        "write letters, digits, `-`, `_` and `.`, at most 64 of them",
+    );
+    None
+}
+
+fn state(item: &Item<'_>) -> Option<AdminState> {
+    match item.string()? {
+        "ready" => Some(AdminState::Ready),
+        "maint" => Some(AdminState::Maint),
+        other => {
+            unknown_name(item, other, &["ready", "maint"]);
+            None
+        }
+    }
+}
+
+fn address(item: &Item<'_>) -> Option<SocketAddr> {
+    let text = item.string()?;
+    let problem = match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() == 0 => "port 0 is no port to connect to",
+        Ok(address) if address.ip().is_unspecified() => "this address means all of a machine's own",
+        Ok(address) if address.ip().is_multicast() => "a multicast address takes no connections",
+        Ok(address) => return Some(address),
+        Err(_) => return not_an_address(item, text),
+    };
+    let hint = "write the address and port the backend listens on, such as `\"127.0.0.1:9030\"`";
+    item.error(format!("backend {}: {problem}", shown(text)), hint);
+    None
+}
+
+/// Says which part of `IP:PORT` is wrong.
+fn not_an_address<T>(item: &Item<'_>, text: &str) -> Option<T> {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    let bare: Result<IpAddr, _> = text.trim_matches(['[', ']']).parse();
+    let (problem, hint) = if text.contains("://") {
+        ("is a URL, not an address", "write `\"IP:PORT\"`, such as `\"10.0.0.21:9030\"`".to_owned())
+    } else if let Ok(ip) = bare {
+        ("has no port", match ip {
+            IpAddr::V4(ip) => format!("write `\"{ip}:PORT\"`"),
+            IpAddr::V6(ip) => format!("write `\"[{ip}]:PORT\"`"),
+        })
+    } else if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+        ("has no valid port", format!("write a port from 1 to 65535, not {}", shown(port)))
+    } else {
+        (
+            "is not `IP:PORT`; host names are not supported yet",
+            "write the IP address and the port, such as `\"10.0.0.21:9030\"`".to_owned(),
+        )
+    };
+    item.error(format!("backend {} {problem}", shown(text)), hint);
+    None
+}

@@ -1,0 +1,220 @@
+//! Configuration: files in, a valid [`Config`] and diagnostics out.
+//!
+//! A file is read in two steps. Alone: its text is parsed as TOML, walked key
+//! by key, and every fault is noted with its place; what it gives is already
+//! in the types of [`model`]. Then beside the others: who came first keeps
+//! what it owns. A drop-in with an error is refused, alone; the others serve.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`model`] | what the rest of the program reads |
+//! | [`diagnostic`] | one thing that is wrong, for people and for programs |
+//! | `drop_in`, `listener`, `rule`, `group` | a file of `listeners.d/`, top down |
+//! | `process`, `settings` | `lockgate.toml`; the keys that have defaults there |
+//! | `certificate` | PEM files; the only place that reads them |
+//! | `conflicts` | what two files cannot both have |
+//! | `table`, `keys`, `notes`, `units` | reading TOML without stopping at the first fault |
+//! | `source`, `read` | a file's text, and places in it |
+
+pub mod diagnostic;
+pub mod model;
+
+mod certificate;
+mod conflicts;
+mod drop_in;
+mod group;
+mod keys;
+mod listener;
+mod notes;
+mod process;
+mod read;
+mod rule;
+mod settings;
+mod source;
+mod table;
+mod units;
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+pub use certificate::{CertificateError, CertificateFault, load_certificate, load_client_ca};
+pub use diagnostic::{Diagnostic, Place, Severity, to_json};
+pub use model::*;
+
+use certificate::Certificates;
+use conflicts::Taken;
+use drop_in::DropIn;
+use notes::Notes;
+use process::ProcessFile;
+use table::Table;
+
+/// What became of a configuration directory.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The good drop-ins. `None` when the directory or `lockgate.toml` cannot
+    /// be used, or no drop-in is good.
+    pub config: Option<Config>,
+    /// Everything there is to say, file by file.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The drop-ins that were refused.
+    pub refused: Vec<PathBuf>,
+    /// How many drop-ins were asked for.
+    pub files: usize,
+}
+
+impl Loaded {
+    /// Whether anything was refused.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+}
+
+/// Reads and validates a configuration directory: `lockgate.toml`, which may
+/// be absent, the drop-ins in `listeners.d/`, and `certs/`.
+#[must_use]
+pub fn load(dir: &Path) -> Loaded {
+    let listed = list(&dir.join("listeners.d"));
+    load_files(dir, listed, &[])
+}
+
+/// Judges these drop-ins against the rest of the directory. A given file takes
+/// the place of the one of the same file name, wherever it lies. What is wrong
+/// with the rest is not told, and where a given file and one of the rest want
+/// the same, the given one is refused.
+#[must_use]
+pub fn load_with(dir: &Path, files: &[PathBuf]) -> Loaded {
+    let given = |name: &OsString| files.iter().any(|file| file.file_name() == Some(name));
+    let listed = match list(&dir.join("listeners.d")) {
+        Ok(mut listed) => {
+            listed.retain(|name, _| !given(name));
+            Ok(listed)
+        }
+        // What was given is all there is.
+        Err(_) => Ok(BTreeMap::new()),
+    };
+    load_files(dir, listed, files)
+}
+
+/// Drop-ins by file name, in lexical order.
+type Listed = BTreeMap<OsString, PathBuf>;
+
+fn load_files(dir: &Path, listed: Result<Listed, Diagnostic>, given: &[PathBuf]) -> Loaded {
+    let mut diagnostics = Vec::new();
+    let process = read_process(dir, &mut diagnostics);
+    let mut usable = !diagnostics.iter().any(Diagnostic::is_error);
+    let listed = listed.unwrap_or_else(|fault| {
+        diagnostics.push(fault);
+        usable = false;
+        Listed::new()
+    });
+
+    let mut files: Vec<(PathBuf, bool)> =
+        listed.into_values().map(|file| (file, given.is_empty())).collect();
+    for file in given {
+        if !files.iter().any(|(known, _)| known == file) {
+            files.push((file.clone(), true));
+        }
+    }
+    let certificates = Certificates::new(dir);
+    let mut taken = Taken::new(&process);
+    let mut games = Vec::new();
+    let mut refused = Vec::new();
+    for (file, told) in &files {
+        let (game, found) = read_drop_in(file, &process, &certificates, &mut taken);
+        if game.is_none() && *told {
+            refused.push(file.clone());
+        }
+        games.extend(game);
+        if *told {
+            diagnostics.extend(found);
+        }
+    }
+    games.sort_by(|a, b| a.file.file_name().cmp(&b.file.file_name()));
+    Loaded {
+        config: (usable && !games.is_empty())
+            .then_some(Config { process: process.process, games }),
+        diagnostics,
+        refused,
+        files: files.iter().filter(|(_, told)| *told).count(),
+    }
+}
+
+fn read_drop_in(
+    file: &Path,
+    process: &ProcessFile,
+    certificates: &Certificates,
+    taken: &mut Taken,
+) -> (Option<Game>, Vec<Diagnostic>) {
+    let Some(name) = file.file_stem().and_then(OsStr::to_str) else {
+        let message = "this file's name is not UTF-8".to_owned();
+        let fault = Diagnostic::whole_file(Severity::Error, file, message);
+        return (None, vec![fault.hint("give it another name: the game is called by it")]);
+    };
+    let source = match drop_in::read_source(file) {
+        Ok(source) => source,
+        Err(fault) => return (None, vec![*fault]),
+    };
+    let drop_in = drop_in::read(source, name, process, certificates);
+    taken.add(&drop_in);
+    let DropIn { notes, game, .. } = drop_in;
+    let good = notes.errors() == 0;
+    (good.then_some(game), notes.into_diagnostics())
+}
+
+fn read_process(dir: &Path, diagnostics: &mut Vec<Diagnostic>) -> ProcessFile {
+    let file = dir.join("lockgate.toml");
+    // A link that leads nowhere is not absence.
+    if std::fs::symlink_metadata(&file).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return ProcessFile::default();
+    }
+    let source = match drop_in::read_source(&file) {
+        Ok(source) => source,
+        Err(fault) => {
+            diagnostics.push(*fault);
+            return ProcessFile::default();
+        }
+    };
+    let notes = Notes::new(source);
+    let process = drop_in::parse(&notes).map(|map| {
+        let table = Table::new(&notes, &keys::PROCESS, &map, 0..0);
+        process::read(&table)
+    });
+    diagnostics.extend(notes.into_diagnostics());
+    process.unwrap_or_default()
+}
+
+/// The drop-ins of a directory.
+fn list(dir: &Path) -> Result<Listed, Diagnostic> {
+    let fault = |message: String, hint: &str| {
+        Diagnostic::whole_file(Severity::Error, dir, message).hint(hint)
+    };
+    let unreadable = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => fault(
+            "this directory does not exist".to_owned(),
+            "make it and put one drop-in a game into it, or name another directory with `--config`",
+        ),
+        _ => fault(
+            format!("this directory cannot be read: {error}"),
+            "give lockgate's user the right to list it",
+        ),
+    };
+    let mut listed = Listed::new();
+    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name();
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        if !hidden && Path::new(&name).extension() == Some(OsStr::new("toml")) {
+            listed.insert(name, entry.path());
+        }
+    }
+    if listed.is_empty() {
+        return Err(fault(
+            "there is no drop-in in this directory".to_owned(),
+            "put at least one file `NAME.toml` with a `[[listener]]` into it",
+        ));
+    }
+    Ok(listed)
+}

@@ -1,0 +1,273 @@
+//! The validated model: what the rest of the program reads. Nothing here is
+//! optional that must be there, nothing is a string that means something else;
+//! the structs serde fills are in [`super::file`] and never leave this folder.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use rustls::sign::CertifiedKey;
+
+use crate::policy::access::{Access, Networks};
+use crate::policy::balance::Balance;
+use crate::policy::headers::ForwardedFields;
+use crate::policy::route::Domain;
+
+/// Everything that was read and found good.
+#[derive(Debug)]
+pub struct Config {
+    /// `lockgate.toml`.
+    pub process: Process,
+    /// The drop-ins that are good, in lexical order of their file names.
+    pub games: Vec<Game>,
+}
+
+/// `lockgate.toml`: what concerns the whole process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Worker threads; 0 means one per core.
+    pub workers: usize,
+    /// Address of the admin listener, default 127.0.0.1:9900; port 0 lets the
+    /// system pick.
+    pub admin: SocketAddr,
+    /// What holds before a listener is known, and for all of them.
+    pub limits: Limits,
+    /// How long a graceful stop waits for what is in flight, default 30 s.
+    pub shutdown_deadline: Duration,
+}
+
+/// `[limits]` of `lockgate.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections held at once; `None` = 90 % of the descriptor limit
+    /// divided by what a connection can need.
+    pub connections: Option<usize>,
+    /// All field lines of a head together, in bytes, default 32 KiB.
+    pub header_size: usize,
+    /// Field lines of a head, default 100.
+    pub headers: usize,
+    /// The request target in bytes, default 32 KiB.
+    pub uri: usize,
+    /// From the accept to the end of the TLS handshake, default 10 s.
+    pub handshake_timeout: Duration,
+    /// From the accept (plain) or the handshake's end (TLS) to the end of the
+    /// first request's head, default 10 s.
+    pub header_timeout: Duration,
+}
+
+/// One drop-in.
+#[derive(Debug)]
+pub struct Game {
+    /// The file's name without `.toml`.
+    pub name: Arc<str>,
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// Its listeners, in the order written.
+    pub listeners: Vec<Listener>,
+    /// Its groups, in the order of their names.
+    pub groups: Vec<Group>,
+}
+
+/// HTTP or HTTPS towards the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+/// One `[[listener]]`: one or several domains on one or several ports.
+#[derive(Debug)]
+pub struct Listener {
+    /// The line (1-based) its `[[listener]]` stands on.
+    pub line: usize,
+    /// The domains it owns on each of its ports; empty only with `default`.
+    pub domains: Vec<Domain>,
+    /// It takes what no other domain of its ports takes.
+    pub default: bool,
+    /// Its ports, without repetition, in the order written.
+    pub ports: Vec<u16>,
+    /// The address it listens on; `None` = all, IPv4 and IPv6.
+    pub address: Option<IpAddr>,
+    /// TLS settings for `https`, `None` for `http`.
+    pub tls: Option<Tls>,
+    /// Rules in the order written; the listener's own `group` or `redirect` is
+    /// the last one with path `/` (unless a rule has that path).
+    pub rules: Vec<Rule>,
+    /// `allow` and `deny`.
+    pub access: Access,
+    /// `trusted_proxies`: peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Networks,
+    /// Silence allowed between two requests, default 60 s.
+    pub idle_timeout: Duration,
+    /// From the first byte of a head to its end, default 10 s.
+    pub header_timeout: Duration,
+    /// Between two reads of a request body, default 60 s.
+    pub body_timeout: Duration,
+    /// Between two writes to a client that does not read, default 60 s.
+    pub write_timeout: Duration,
+    /// Request body in bytes, `None` = unlimited.
+    pub max_body: Option<u64>,
+    /// Requests on one connection, `None` = unlimited.
+    pub max_requests: Option<u64>,
+    /// Which forwarding fields are set towards the backend.
+    pub forwarded: ForwardedFields,
+}
+
+impl Listener {
+    /// HTTPS when it has TLS settings.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        if self.tls.is_some() { Protocol::Https } else { Protocol::Http }
+    }
+}
+
+/// The TLS side of an `https` listener.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The certificate chain and its key, known to match.
+    pub certificate: Arc<CertifiedKey>,
+    /// Accepted versions and suites.
+    pub policy: TlsPolicy,
+    /// Client certificates must chain to one of these; `None` = none asked for.
+    pub client_ca: Option<Arc<RootCertStore>>,
+}
+
+/// What a client may negotiate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsPolicy {
+    /// TLS 1.2 and 1.3 (`"1.2"`, the default; also `tls_cipher_policy_1_2_strict_with_1_3`).
+    Tls12AndTls13,
+    /// TLS 1.3 only (`"1.3"`).
+    Tls13,
+    /// TLS 1.2 only (`tls_cipher_policy_1_2_strict`).
+    Tls12,
+}
+
+/// One rule: a path prefix and what to do.
+#[derive(Debug)]
+pub struct Rule {
+    /// The line (1-based) it stands on.
+    pub line: usize,
+    /// A literal prefix of the normalised path, starting with `/`.
+    pub path: String,
+    /// What to do with a request it takes.
+    pub action: Action,
+    /// Edits of the request on its way to the backend.
+    pub request_headers: HeaderEdits,
+    /// Edits of the response on its way to the client.
+    pub response_headers: HeaderEdits,
+    /// Overrides the group's.
+    pub response_timeout: Option<Duration>,
+    /// Overrides the listener's; `Some(None)` = unlimited.
+    pub max_body: Option<Option<u64>>,
+}
+
+/// What a rule does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Forward to the group at this index of [`Game::groups`].
+    Forward(usize),
+    /// Answer with a redirect.
+    Redirect(Redirect),
+    /// Answer with a fixed response.
+    Respond {
+        /// 200–599.
+        status: u16,
+        /// `text/plain; charset=utf-8`.
+        body: String,
+    },
+}
+
+/// Where a redirect leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// 301 (default), 302, 303, 307 or 308.
+    pub code: u16,
+    /// The new address.
+    pub to: RedirectTarget,
+}
+
+/// The two forms of `redirect`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedirectTarget {
+    /// `"https:8030"`: same host, path and query, this scheme and port.
+    SameHost {
+        /// The scheme of the new address.
+        protocol: Protocol,
+        /// The port of the new address; left out when it is the scheme's own.
+        port: u16,
+    },
+    /// A fixed URL, sent as it is.
+    Url(String),
+}
+
+/// `set_headers` and `remove_headers` of one direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    /// Replaces every field of that name.
+    pub set: Vec<(String, String)>,
+    /// Lower-cased names whose fields are dropped.
+    pub remove: Vec<String>,
+}
+
+impl HeaderEdits {
+    /// Nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.remove.is_empty()
+    }
+}
+
+/// A named set of backends that serve alike.
+#[derive(Debug)]
+pub struct Group {
+    /// The name within its file.
+    pub name: Arc<str>,
+    /// The line (1-based) its table stands on.
+    pub line: usize,
+    /// How a backend is picked.
+    pub balance: Balance,
+    /// At least one.
+    pub backends: Vec<Backend>,
+    /// Upstream connections are kept and used again, default true.
+    pub keepalive: bool,
+    /// An idle upstream connection is closed after this, default 60 s.
+    pub idle_timeout: Duration,
+    /// Idle upstream connections kept per worker and backend, default 64.
+    pub max_idle: usize,
+    /// Until a new upstream connection stands, default 5 s.
+    pub connect_timeout: Duration,
+    /// Until the response header, and between two reads of the body, default 60 s.
+    pub response_timeout: Duration,
+}
+
+/// One server of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Stands in logs and commands; default the address.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share, 0–1000, default 100; 0 takes nothing new.
+    pub weight: u32,
+    /// Requests in flight at once over all workers, `None` = unlimited.
+    pub max_connections: Option<u32>,
+    /// Used only when no other backend of the group is available.
+    pub backup: bool,
+    /// What the operator wants of it.
+    pub state: AdminState,
+}
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdminState {
+    /// Serves.
+    #[default]
+    Ready,
+    /// Gets no requests.
+    Maint,
+}

@@ -1,0 +1,128 @@
+//! `lockgate.toml`: what concerns the whole process.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::diagnostic::{Place, shown};
+use super::keys::{self, Keys};
+use super::model::{Limits, Process};
+use super::settings::{GroupSettings, HEADER_TIMEOUT, HashKeyUse, ListenerSettings};
+use super::table::Table;
+
+/// The longest that a graceful stop may wait.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(3600);
+
+/// What `lockgate.toml` says.
+#[derive(Clone, Debug)]
+pub(super) struct ProcessFile {
+    pub(super) process: Process,
+    /// Where the admin address is written, if it is.
+    pub(super) admin: Option<Place>,
+    pub(super) listener: ListenerSettings,
+    pub(super) group: GroupSettings,
+}
+
+impl Default for ProcessFile {
+    /// What holds without a `lockgate.toml`.
+    fn default() -> Self {
+        ProcessFile {
+            process: Process {
+                workers: 0,
+                admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)),
+                limits: Limits {
+                    connections: None,
+                    header_size: 32 << 10,
+                    headers: 100,
+                    uri: 32 << 10,
+                    handshake_timeout: Duration::from_secs(10),
+                    header_timeout: Duration::from_secs(10),
+                },
+                shutdown_deadline: Duration::from_secs(30),
+            },
+            admin: None,
+            listener: ListenerSettings::default(),
+            group: GroupSettings::default(),
+        }
+    }
+}
+
+/// Reads the top table. With any fault the whole file is refused, so the rest
+/// of what is given back may be made up.
+pub(super) fn read(table: &Table<'_>) -> ProcessFile {
+    let mut file = ProcessFile::default();
+    if let Some(workers) = count(table, "workers", 0, 1024) {
+        file.process.workers = workers;
+    }
+    if let Some(admin) = section(table, "admin", &keys::ADMIN) {
+        read_admin(&admin, &mut file);
+    }
+    if let Some(limits) = section(table, "limits", &keys::LIMITS) {
+        read_limits(&limits, &mut file.process.limits);
+    }
+    if let Some(shutdown) = section(table, "shutdown", &keys::SHUTDOWN)
+        && let Some(deadline) = shutdown.duration("deadline", Duration::ZERO..=LONGEST_DEADLINE)
+    {
+        file.process.shutdown_deadline = deadline;
+    }
+    if let Some(defaults) = section(table, "defaults", &keys::DEFAULTS) {
+        if let Some(listener) = section(&defaults, "listener", &keys::DEFAULTS_LISTENER) {
+            file.listener = file.listener.overridden(&listener);
+        }
+        if let Some(group) = section(&defaults, "group", &keys::DEFAULTS_GROUP) {
+            file.group = file.group.overridden(&group, HashKeyUse::Refused);
+        }
+    }
+    file
+}
+
+fn section<'a>(table: &Table<'a>, key: &'static str, keys: &'static Keys) -> Option<Table<'a>> {
+    table.get(key)?.table(keys)
+}
+
+fn read_admin(table: &Table<'_>, file: &mut ProcessFile) {
+    let Some(item) = table.get("address") else {
+        return;
+    };
+    let Some(text) = item.string() else {
+        return;
+    };
+    match text.parse() {
+        Ok(address) => {
+            file.process.admin = address;
+            file.admin = Some(item.notes.source.place(&item.span()));
+        }
+        Err(_) => item.error(
+            format!("`address`: {} is not `IP:PORT`", shown(text)),
+            "write such as `\"127.0.0.1:9900\"`; port 0 lets the system pick",
+        ),
+    }
+}
+
+fn read_limits(table: &Table<'_>, limits: &mut Limits) {
+    if let Some(connections) = count(table, "connections", 1, 10_000_000) {
+        limits.connections = Some(connections);
+    }
+    if let Some(headers) = count(table, "headers", 10, 1000) {
+        limits.headers = headers;
+    }
+    if let Some(bytes) = size(table, "header_size", 1 << 10, 1 << 20) {
+        limits.header_size = bytes;
+    }
+    if let Some(bytes) = size(table, "uri", 256, 1 << 20) {
+        limits.uri = bytes;
+    }
+    if let Some(timeout) = table.duration("handshake_timeout", HEADER_TIMEOUT) {
+        limits.handshake_timeout = timeout;
+    }
+    if let Some(timeout) = table.duration("header_timeout", HEADER_TIMEOUT) {
+        limits.header_timeout = timeout;
+    }
+}
+
+fn count(table: &Table<'_>, key: &'static str, low: u64, high: u64) -> Option<usize> {
+    usize::try_from(table.integer(key, low..=high)?).ok()
+}
+
+fn size(table: &Table<'_>, key: &'static str, low: u64, high: u64) -> Option<usize> {
+    usize::try_from(table.size(key, low..=high)?).ok()
+}

@@ -1,0 +1,224 @@
+//! `lockgate demo`: the shipped games with backends of their own, on one
+//! command, on a machine that has nothing else.
+
+pub mod backends;
+pub mod certificates;
+mod shipped;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use backends::{DemoBackend, DemoBackends};
+use certificates::Wanted;
+
+use crate::config::{Action, Config, Game, Listener, Protocol};
+
+/// A configuration directory that is ready to be loaded.
+#[derive(Debug)]
+pub struct Prepared {
+    dir: PathBuf,
+    ca: PathBuf,
+}
+
+/// The running demo: ends its backends when dropped.
+#[derive(Debug)]
+pub struct Demo {
+    ca: PathBuf,
+    /// Per game: name and what to ask for.
+    games: Vec<(String, Vec<Address>)>,
+    _backends: DemoBackends,
+}
+
+/// A page of a game.
+#[derive(Debug, PartialEq, Eq)]
+struct Address {
+    domain: String,
+    port: u16,
+    path: String,
+}
+
+/// Makes what is absent: with no directory given, the shipped drop-ins in a
+/// temporary one; in any case development certificates for every `https`
+/// listener that has none.
+///
+/// # Errors
+/// When files can't be read or written.
+pub fn prepare(config_dir: Option<&Path>) -> io::Result<Prepared> {
+    let dir = match config_dir {
+        Some(dir) => dir.to_path_buf(),
+        None => {
+            let dir = std::env::temp_dir().join(format!("lockgate-demo-{}", std::process::id()));
+            shipped::unpack(&dir)?;
+            dir
+        }
+    };
+    let wanted = wanted_certificates(&dir.join("listeners.d"))?;
+    let ca = certificates::ensure(&dir.join("certs"), &wanted)?.ca;
+    Ok(Prepared { dir, ca })
+}
+
+impl Prepared {
+    /// Where the configuration lies.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Starts a backend on every loopback address that the groups name.
+    ///
+    /// # Errors
+    /// When an address is taken.
+    pub fn start(&self, config: &Config) -> io::Result<Demo> {
+        let mut seen = BTreeSet::new();
+        let mut wanted = Vec::new();
+        for game in &config.games {
+            for group in &game.groups {
+                for backend in &group.backends {
+                    if backend.address.ip().is_loopback() && seen.insert(backend.address) {
+                        wanted.push(DemoBackend {
+                            game: game.name.to_string(),
+                            group: group.name.to_string(),
+                            name: backend.name.to_string(),
+                            address: backend.address,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(Demo {
+            ca: self.ca.clone(),
+            games: config.games.iter().map(|game| (game.name.to_string(), pages(game))).collect(),
+            _backends: backends::start(wanted)?,
+        })
+    }
+}
+
+impl Demo {
+    /// Says what to try.
+    ///
+    /// # Errors
+    /// When `out` can't be written to.
+    pub fn announce(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out)?;
+        for (game, addresses) in &self.games {
+            let local = |address: &&Address| address.domain.ends_with(".localhost");
+            writeln!(out, "{game}")?;
+            if let Some(Address { domain, port, path }) =
+                addresses.iter().find(|address| !local(address)).or(addresses.first())
+            {
+                writeln!(
+                    out,
+                    "  curl --cacert {} --resolve {domain}:{port}:127.0.0.1 https://{domain}:{port}{path}",
+                    self.ca.display()
+                )?;
+            }
+            if let Some(Address { domain, port, path }) =
+                addresses.iter().find(local).or(addresses.first())
+            {
+                writeln!(out, "  browser: https://{domain}:{port}{path}")?;
+            }
+        }
+        writeln!(
+            out,
+            "\nThe browser warns of the certificate until it trusts {} (a development CA made \
+             on this machine).\nEnd with Ctrl-C.\n",
+            self.ca.display()
+        )
+    }
+}
+
+/// One page per `https` listener: its last port (the shared one in the shipped
+/// drop-ins, where SNI tells the games apart), its first domain, and one that
+/// ends in `.localhost`, which browsers find without a name server.
+fn pages(game: &Game) -> Vec<Address> {
+    let mut pages = Vec::new();
+    for listener in game.listeners.iter().filter(|l| l.protocol() == Protocol::Https) {
+        let Some(port) = listener.ports.last() else { continue };
+        let domains: Vec<String> = listener
+            .domains
+            .iter()
+            .map(ToString::to_string)
+            .filter(|domain| !domain.starts_with('*'))
+            .collect();
+        let first = domains.first();
+        let local = domains.iter().find(|domain| domain.ends_with(".localhost"));
+        for domain in [first, local].into_iter().flatten() {
+            let page =
+                Address { domain: domain.clone(), port: *port, path: best_path(listener) };
+            if !pages.contains(&page) {
+                pages.push(page);
+            }
+        }
+    }
+    pages
+}
+
+/// The shortest path that a backend answers.
+fn best_path(listener: &Listener) -> String {
+    let forwarded = listener.rules.iter().filter(|r| matches!(r.action, Action::Forward(_)));
+    forwarded.map(|rule| rule.path.clone()).min_by_key(String::len).unwrap_or_else(|| "/".into())
+}
+
+/// The certificates the drop-ins ask for. Read straight from the files: they
+/// are not valid yet, because the certificates are absent. What is wrong with
+/// a file is left to the real reading to tell.
+fn wanted_certificates(drop_ins: &Path) -> io::Result<Vec<Wanted>> {
+    let mut wanted = Vec::new();
+    for entry in fs::read_dir(drop_ins)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let Ok(table) = text.parse::<toml::Table>() else { continue };
+        let listeners = table.get("listener").and_then(toml::Value::as_array);
+        for listener in listeners.into_iter().flatten().filter_map(toml::Value::as_table) {
+            if listener.get("protocol").and_then(toml::Value::as_str) == Some("http") {
+                continue;
+            }
+            let names = names(listener);
+            let stem = match listener.get("certificate") {
+                None => names.first().map(|name| name.trim_start_matches("*.").to_string()),
+                Some(toml::Value::String(stem)) => Some(stem.clone()),
+                // Files of the operator's own.
+                Some(_) => None,
+            };
+            if let Some(file_stem) = stem {
+                merge(&mut wanted, file_stem, names);
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+fn names(listener: &toml::Table) -> Vec<String> {
+    let texts = |value: &toml::Value| match value {
+        toml::Value::String(text) => vec![text.clone()],
+        toml::Value::Array(list) => {
+            list.iter().filter_map(|text| text.as_str().map(str::to_string)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let names = listener.get("domain").map(texts).unwrap_or_default();
+    if names.is_empty() && listener.get("default").and_then(toml::Value::as_bool) == Some(true) {
+        return vec!["localhost".into(), IpAddr::from([127, 0, 0, 1]).to_string()];
+    }
+    names
+}
+
+/// Listeners may share a certificate: it has the names of all of them.
+fn merge(wanted: &mut Vec<Wanted>, file_stem: String, names: Vec<String>) {
+    match wanted.iter_mut().find(|other| other.file_stem == file_stem) {
+        Some(other) => {
+            for name in names {
+                if !other.names.contains(&name) {
+                    other.names.push(name);
+                }
+            }
+        }
+        None => wanted.push(Wanted { file_stem, names }),
+    }
+}

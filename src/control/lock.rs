@@ -1,0 +1,78 @@
+//! One lockgate per state directory: a second one would silently take half of
+//! the first one's connections, for the ports are shared (`SO_REUSEPORT`).
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+/// Held for as long as the process serves; the kernel gives it up with the
+/// process, however that ends.
+#[derive(Debug)]
+pub(super) struct StateLock {
+    _file: File,
+}
+
+impl StateLock {
+    /// Makes the state directory (mode 0700) when it is absent and locks it.
+    pub(super) fn take(dir: &Path) -> Result<StateLock, String> {
+        let wrong = |what: &str, error: io::Error| {
+            format!("state directory `{}`: {what}: {error}", dir.display())
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|error| wrong("cannot create it", error))?;
+        let path = dir.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| wrong("cannot open `lock` in it", error))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(dir, &mut file)),
+            Err(error) => return Err(wrong("cannot lock it", error.into())),
+        }
+        let pid = format!("{}\n", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(pid.as_bytes()))
+            .map_err(|error| wrong("cannot write `lock` in it", error))?;
+        Ok(StateLock { _file: file })
+    }
+}
+
+fn taken(dir: &Path, file: &mut File) -> String {
+    let mut pid = String::new();
+    // The number only helps; without it the message is still true.
+    let _ = file.take(32).read_to_string(&mut pid);
+    let pid = pid.trim();
+    let who = if pid.is_empty() { String::new() } else { format!(" (process {pid})") };
+    format!(
+        "another lockgate{who} already runs on the state directory `{}`: stop it first, \
+         or give this one a directory of its own with --state",
+        dir.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_is_refused_and_names_the_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = StateLock::take(dir.path()).unwrap();
+        let error = StateLock::take(dir.path()).unwrap_err();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(held);
+        assert!(StateLock::take(dir.path()).is_ok());
+    }
+}

@@ -1,0 +1,239 @@
+//! The members of one rank (primaries or backups), and how one of them is
+//! picked.
+
+use super::hash::{distance, mix, scale, unit};
+use super::{Draw, Member};
+
+/// How often [`Tier::draw`] draws before it scans. With half of the members
+/// unavailable a scan is then needed once in 256 picks.
+const DRAWS: usize = 8;
+
+/// How a tier picks: a balance, told apart where weights make it cheaper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    Rotate,
+    Smooth,
+    LeastLoaded,
+    TwoChoices,
+    Rendezvous,
+}
+
+/// The members of one rank that have any weight.
+#[derive(Clone, Debug)]
+pub(super) struct Tier {
+    method: Method,
+    entries: Box<[Entry]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Place among the group's members.
+    place: usize,
+    /// Never 0.
+    weight: u32,
+    /// 1 / weight.
+    share: f64,
+    /// The member's seed, mixed, so that poor seeds do no harm.
+    seed: u64,
+}
+
+/// A worker's place in the cycle of one tier.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turn {
+    /// [`Method::Rotate`]: the entry to begin with.
+    next: usize,
+    /// [`Tier::smooth`]: what each entry is owed, in units of weight. Their sum
+    /// stays 0.
+    credits: Vec<i64>,
+}
+
+impl Turn {
+    pub(super) fn new(tier: &Tier) -> Self {
+        let credits = match tier.method {
+            Method::Smooth | Method::LeastLoaded => vec![0; tier.entries.len()],
+            Method::Rotate | Method::TwoChoices | Method::Rendezvous => Vec::new(),
+        };
+        Self { next: 0, credits }
+    }
+}
+
+impl Tier {
+    pub(super) fn new(method: Method, members: &[Member], backup: bool) -> Self {
+        let members = members.iter().enumerate();
+        let entries: Box<[Entry]> = members
+            .filter(|(_, member)| member.backup == backup && member.weight > 0)
+            .map(|(place, member)| Entry {
+                place,
+                weight: member.weight,
+                share: 1.0 / f64::from(member.weight),
+                seed: mix(member.seed),
+            })
+            .collect();
+        // With equal weights the smooth order is the plain rotation, which
+        // looks at one entry instead of all.
+        let equal = entries.windows(2).all(|pair| match pair {
+            [a, b] => a.weight == b.weight,
+            _ => true,
+        });
+        let method = match method {
+            Method::Smooth if equal => Method::Rotate,
+            other => other,
+        };
+        Self { method, entries }
+    }
+
+    pub(super) fn pick(
+        &self,
+        turn: &mut Turn,
+        draw: Draw,
+        available: &impl Fn(usize) -> bool,
+        load: &impl Fn(usize) -> u32,
+    ) -> Option<usize> {
+        match self.method {
+            Method::Rotate => self.rotate(turn, available),
+            Method::Smooth => self.smooth(turn, |entry| available(entry.place)),
+            Method::LeastLoaded => self.least_loaded(turn, available, load),
+            Method::TwoChoices => self.two_choices(draw.chance, available, load),
+            Method::Rendezvous => self.rendezvous(draw.key, available),
+        }
+    }
+
+    /// The next available one, going round.
+    fn rotate(&self, turn: &mut Turn, available: &impl Fn(usize) -> bool) -> Option<usize> {
+        let next = turn.next.min(self.entries.len());
+        let (before, from) = self.entries.split_at_checked(next)?;
+        let round = from.iter().chain(before);
+        let (steps, entry) = round.enumerate().find(|(_, entry)| available(entry.place))?;
+        let after = next + steps + 1;
+        turn.next = if after >= self.entries.len() { after - self.entries.len() } else { after };
+        Some(entry.place)
+    }
+
+    /// nginx's smooth weighted round robin among the eligible: each gets its
+    /// weight, the first of the richest is picked and pays for all.
+    fn smooth(&self, turn: &mut Turn, eligible: impl Fn(&Entry) -> bool) -> Option<usize> {
+        if turn.credits.len() != self.entries.len() {
+            turn.credits.clear();
+            turn.credits.resize(self.entries.len(), 0);
+        }
+        let mut total = 0;
+        let mut richest: Option<(&mut i64, usize)> = None;
+        for (entry, credit) in self.entries.iter().zip(&mut turn.credits) {
+            if !eligible(entry) {
+                continue;
+            }
+            *credit += i64::from(entry.weight);
+            total += i64::from(entry.weight);
+            if richest.as_ref().is_none_or(|(most, _)| *credit > **most) {
+                richest = Some((credit, entry.place));
+            }
+        }
+        let (credit, place) = richest?;
+        *credit -= total;
+        Some(place)
+    }
+
+    /// The smallest load for its weight; ties by [`Self::smooth`].
+    fn least_loaded(
+        &self,
+        turn: &mut Turn,
+        available: &impl Fn(usize) -> bool,
+        load: &impl Fn(usize) -> u32,
+    ) -> Option<usize> {
+        let mut least: Option<(&Entry, u32)> = None;
+        let mut tied = false;
+        for entry in self.entries.iter().filter(|entry| available(entry.place)) {
+            let load = load(entry.place);
+            let against =
+                |(best, least): (&Entry, u32)| burden(load, best).cmp(&burden(least, entry));
+            match least.map(against) {
+                None | Some(std::cmp::Ordering::Less) => {
+                    least = Some((entry, load));
+                    tied = false;
+                }
+                Some(std::cmp::Ordering::Equal) => tied = true,
+                Some(std::cmp::Ordering::Greater) => {}
+            }
+        }
+        let (best, least) = least?;
+        if !tied {
+            return Some(best.place);
+        }
+        let among = |entry: &Entry| {
+            available(entry.place) && burden(load(entry.place), best) == burden(least, entry)
+        };
+        // Loads move meanwhile: where nobody is tied any more, the best seen.
+        self.smooth(turn, among).or(Some(best.place))
+    }
+
+    /// Of two by chance the one with the smaller load for its weight; the
+    /// first drawn when they are alike.
+    fn two_choices(
+        &self,
+        chance: u64,
+        available: &impl Fn(usize) -> bool,
+        load: &impl Fn(usize) -> u32,
+    ) -> Option<usize> {
+        let mut chance = mix(chance);
+        let (at, first) = self.draw(&mut chance, None, available)?;
+        let Some((_, second)) = self.draw(&mut chance, Some(at), available) else {
+            return Some(first.place);
+        };
+        let (one, other) = (load(first.place), load(second.place));
+        let better = burden(other, first) < burden(one, second);
+        Some(if better { second.place } else { first.place })
+    }
+
+    /// Any available entry but the one at `but`, all as likely, and where it
+    /// stands.
+    fn draw(
+        &self,
+        chance: &mut u64,
+        but: Option<usize>,
+        available: &impl Fn(usize) -> bool,
+    ) -> Option<(usize, &Entry)> {
+        let others = self.entries.len().checked_sub(usize::from(but.is_some()))?;
+        for _ in 0..DRAWS.min(others) {
+            let at = scale(*chance, others);
+            let at = if but.is_some_and(|but| at >= but) { at + 1 } else { at };
+            *chance = mix(*chance);
+            let entry = self.entries.get(at)?;
+            if available(entry.place) {
+                return Some((at, entry));
+            }
+        }
+        let entries = || self.entries.iter().enumerate();
+        let left = || entries().filter(|(at, entry)| Some(*at) != but && available(entry.place));
+        let wanted = scale(*chance, left().count());
+        *chance = mix(*chance);
+        // Availability moves meanwhile: then there are fewer, and the first.
+        left().nth(wanted).or_else(|| left().next())
+    }
+
+    /// Weighted rendezvous (Thaler and Ravishankar 1998; the logarithm gives
+    /// each its exact share): who is nearest to the key takes it. Each one's
+    /// distance is its own, so who comes or goes moves nobody else.
+    fn rendezvous(&self, key: u64, available: &impl Fn(usize) -> bool) -> Option<usize> {
+        let key = mix(key);
+        let mut nearest = f64::INFINITY;
+        let mut picked = None;
+        for entry in &self.entries {
+            let gap = unit(mix(key ^ entry.seed));
+            // -ln(1 - gap) is never below gap: most are out without it.
+            if gap * entry.share >= nearest {
+                continue;
+            }
+            let distance = distance(gap) * entry.share;
+            if distance < nearest && available(entry.place) {
+                nearest = distance;
+                picked = Some(entry.place);
+            }
+        }
+        picked
+    }
+}
+
+/// Compares loads by weight without dividing: a/b < c/d is ad < cb.
+fn burden(load: u32, other: &Entry) -> u64 {
+    u64::from(load) * u64::from(other.weight)
+}

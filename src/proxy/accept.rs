@@ -1,0 +1,96 @@
+//! Takes connections from a listening socket and starts a task for each.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
+use tracing::warn;
+
+use super::conn::{Conn, Stream};
+use super::connection;
+use super::message::Peer;
+use super::tls;
+use super::worker::{Seat, Worker};
+use crate::config::Protocol;
+
+/// How long accepting rests when the system has no descriptor or memory left:
+/// long enough not to spin, short enough that the next free one is used at once.
+const REST: Duration = Duration::from_millis(20);
+
+/// What a client of a plain port gets when there is no room for it.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
+Content-Type: text/plain; charset=utf-8\r\nContent-Length: 24\r\nConnection: close\r\n\r\n\
+503 Service Unavailable\n";
+
+/// Accepts for as long as it is polled; nothing ends it but being dropped.
+pub(super) async fn accept(worker: Rc<Worker>, listener: &TcpListener, port: u16) {
+    loop {
+        match listener.accept().await {
+            Ok((tcp, address)) => start(&worker, tcp, address, port),
+            Err(error) if is_one_connections(&error) => {}
+            Err(error) => {
+                if worker.failures.may_write() {
+                    warn!(port, %error, "cannot accept connections for now");
+                }
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}
+
+/// Takes what waits in the socket's queue, which closing it would reset.
+pub(super) async fn accept_queued(worker: &Rc<Worker>, listener: &TcpListener, port: u16) {
+    poll_fn(|task| {
+        while let Poll::Ready(Ok((tcp, address))) = listener.poll_accept(task) {
+            start(worker, tcp, address, port);
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// The connection that was to be accepted is gone; the next may be fine.
+fn is_one_connections(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn start(worker: &Rc<Worker>, tcp: TcpStream, address: SocketAddr, port: u16) {
+    let view = worker.view();
+    let Some(protocol) = view.snapshot.port(port).map(|port| port.protocol) else { return };
+    let Some(seat) = worker.admit() else {
+        if protocol == Protocol::Http {
+            // If it does not take it at once it gets nothing.
+            let _ = tcp.try_write(FULL);
+        }
+        if worker.failures.may_write() {
+            warn!(client = %address.ip(), port, "connection refused: limits.connections reached");
+        }
+        return;
+    };
+    // It only costs latency where it fails.
+    let _ = tcp.set_nodelay(true);
+    spawn_local(connection(seat, tcp, Peer::new(address, port), protocol));
+}
+
+async fn connection(seat: Seat, tcp: TcpStream, mut peer: Peer, protocol: Protocol) {
+    let stream = match protocol {
+        Protocol::Http => Stream::Plain(tcp),
+        // Boxed: a handshake needs far more room than a connection that waits.
+        Protocol::Https => match Box::pin(tls::handshake(&seat.worker, tcp, &mut peer)).await {
+            Some(stream) => stream,
+            None => return,
+        },
+    };
+    connection::serve(&seat, Conn::new(stream), &peer).await;
+}

@@ -1,0 +1,302 @@
+//! Moves one message body from a connection to another, a buffer at a time.
+//!
+//! The same pump carries uploads (client to backend) and downloads (backend to
+//! client). It never holds more than one buffer of the body: what the sink does
+//! not take is not read from the source.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use super::buffer::{Buffer, SMALL};
+use super::conn::Conn;
+use crate::http1::{
+    self, BodyDecoder, BodyError, HeadError, HeadLimits, LAST_CHUNK, Step, chunk_prefix,
+};
+
+/// Up to this size content is copied behind the head or other small pieces and
+/// leaves with them in one write; larger pieces are written from where they lie.
+const COPY: usize = 4 * 1024;
+/// Framing around one piece: a size line and two line ends.
+const FRAMING: usize = 24;
+/// From this much left to come a read uses a large buffer.
+const MUCH: u64 = SMALL as u64;
+
+/// How the body is framed where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// As it is: a length was announced, there is no body, or the end of the
+    /// connection ends it.
+    Plain,
+    /// Chunked.
+    Chunked {
+        /// Trailer fields may be sent.
+        trailers: bool,
+    },
+}
+
+/// What a pump that returned `Pending` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    Source,
+    Sink,
+}
+
+/// Why a body did not arrive whole.
+#[derive(Debug)]
+pub(super) enum PumpError {
+    /// Reading failed.
+    Source(io::Error),
+    /// The source ended before the body did.
+    Truncated,
+    /// The source's framing is wrong.
+    Malformed(&'static str),
+    /// More than the limit.
+    TooLarge,
+    /// Writing failed.
+    Sink(io::Error),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Pump {
+    decoder: BodyDecoder,
+    framing: Framing,
+    /// What goes out before the next piece of content: heads, framing, copies.
+    pub(super) out: Buffer,
+    /// Content at the front of the source's input that was announced in `out`
+    /// and is written from where it lies.
+    slice: usize,
+    /// Content bytes seen so far.
+    pub(super) content: u64,
+    limit: u64,
+    head_limits: HeadLimits,
+    ended: bool,
+    /// All was written and flushed.
+    pub(super) finished: bool,
+    pub(super) waiting: Waiting,
+    /// Something moved since this was last cleared.
+    pub(super) moved: bool,
+}
+
+impl Pump {
+    pub(super) fn new(
+        decoder: BodyDecoder,
+        framing: Framing,
+        limit: Option<u64>,
+        head_limits: HeadLimits,
+        out: Buffer,
+    ) -> Pump {
+        Pump {
+            decoder,
+            framing,
+            out,
+            slice: 0,
+            content: 0,
+            limit: limit.unwrap_or(u64::MAX),
+            head_limits,
+            ended: false,
+            finished: false,
+            waiting: Waiting::Source,
+            moved: false,
+        }
+    }
+
+    /// The source's part is over: the next byte received belongs to another
+    /// message.
+    pub(super) fn source_done(&self) -> bool {
+        self.ended
+    }
+
+    /// Moves what can be moved. `Ready(Ok)` once the whole body and what was
+    /// in `out` before it are with the sink's kernel.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Conn,
+        sink: &mut Conn,
+    ) -> Poll<Result<(), PumpError>> {
+        loop {
+            if self.slice > 0 || (self.ended && !self.out.is_empty()) {
+                match self.poll_write(cx, source, sink) {
+                    Poll::Ready(Ok(())) => continue,
+                    other => return other,
+                }
+            }
+            if self.ended {
+                self.waiting = Waiting::Sink;
+                return sink.poll_flush(cx).map(|flushed| {
+                    self.finished = flushed.is_ok();
+                    flushed.map_err(PumpError::Sink)
+                });
+            }
+            match self.decoder.decode(source.input()).map_err(PumpError::from)? {
+                Step::Skip(n) => source.consume(n),
+                Step::Data(n) => self.content(n, source)?,
+                Step::Trailers(n) => {
+                    self.trailers(source.input().get(..n).unwrap_or_default())?;
+                    source.consume(n);
+                }
+                Step::Done => self.end(),
+                Step::More => match self.poll_more(cx, source, sink) {
+                    Poll::Ready(Ok(())) => {}
+                    other => return other,
+                },
+            }
+        }
+    }
+
+    /// `n` bytes of content lie at the front of the source's input.
+    fn content(&mut self, n: usize, source: &mut Conn) -> Result<(), PumpError> {
+        self.content += n as u64;
+        if self.content > self.limit {
+            return Err(PumpError::TooLarge);
+        }
+        if matches!(self.framing, Framing::Chunked { .. }) {
+            let mut line = [0; 18];
+            self.out.push(chunk_prefix(n, &mut line));
+        }
+        if n <= COPY && self.out.room() >= n + FRAMING {
+            self.out.push(source.input().get(..n).unwrap_or_default());
+            source.consume(n);
+            self.moved = true;
+            self.close_chunk();
+        } else {
+            self.slice = n;
+        }
+        Ok(())
+    }
+
+    fn close_chunk(&mut self) {
+        if matches!(self.framing, Framing::Chunked { .. }) {
+            self.out.push(b"\r\n");
+        }
+    }
+
+    /// Writes `out` and the slice behind it, once.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Conn,
+        sink: &mut Conn,
+    ) -> Poll<Result<(), PumpError>> {
+        let slice = source.input().get(..self.slice).unwrap_or_default();
+        match sink.poll_write(cx, self.out.filled(), slice) {
+            Poll::Pending => {
+                self.waiting = Waiting::Sink;
+                Poll::Pending
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(PumpError::Sink(error))),
+            Poll::Ready(Ok(written)) => {
+                self.moved = true;
+                let of_out = written.min(self.out.len());
+                self.out.consume(of_out);
+                let of_slice = written - of_out;
+                if of_slice > 0 {
+                    source.consume(of_slice);
+                    self.slice -= of_slice;
+                    if self.slice == 0 {
+                        self.close_chunk();
+                    }
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// The source's input holds nothing usable: send what there is, then read.
+    fn poll_more(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Conn,
+        sink: &mut Conn,
+    ) -> Poll<Result<(), PumpError>> {
+        if !self.out.is_empty() {
+            return self.poll_write(cx, source, sink);
+        }
+        if sink.poll_flush(cx).map_err(PumpError::Sink)?.is_pending() {
+            self.waiting = Waiting::Sink;
+            return Poll::Pending;
+        }
+        if source.eof {
+            self.decoder.eof()?;
+            return Poll::Ready(Ok(()));
+        }
+        let read = if self.decoder.remaining().unwrap_or(self.content) >= MUCH {
+            source.poll_fill_large(cx)
+        } else {
+            source.poll_fill(cx)
+        };
+        match read {
+            Poll::Pending => {
+                self.waiting = Waiting::Source;
+                Poll::Pending
+            }
+            Poll::Ready(Ok(_)) => {
+                self.moved = true;
+                Poll::Ready(Ok(()))
+            }
+            // A TLS peer that closes without saying so ends like a FIN: what
+            // the body needs decides whether it was cut short.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                source.eof = true;
+                Poll::Ready(Err(PumpError::Truncated))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(PumpError::Source(error))),
+        }
+    }
+
+    /// The content is complete.
+    fn end(&mut self) {
+        if !self.ended && matches!(self.framing, Framing::Chunked { .. }) {
+            self.out.push(LAST_CHUNK);
+            self.out.push(b"\r\n");
+        }
+        self.ended = true;
+    }
+
+    /// The last chunk came, with these trailer lines and the empty line.
+    fn trailers(&mut self, section: &[u8]) -> Result<(), PumpError> {
+        let Framing::Chunked { trailers } = self.framing else {
+            self.ended = true;
+            return Ok(());
+        };
+        if section.len() <= 2 || !trailers {
+            self.end();
+            return Ok(());
+        }
+        let mut fields = super::buffer::FieldList::take();
+        http1::parse_trailers(section, &self.head_limits, fields.as_mut())?;
+        self.out.push(LAST_CHUNK);
+        for field in fields.iter() {
+            let name = field.name.of(section);
+            if http1::trailer_allowed(name, field.known) {
+                self.out.push(name);
+                self.out.push(b": ");
+                self.out.push(field.value.of(section));
+                self.out.push(b"\r\n");
+            }
+        }
+        self.out.push(b"\r\n");
+        self.ended = true;
+        Ok(())
+    }
+}
+
+impl From<BodyError> for PumpError {
+    fn from(error: BodyError) -> PumpError {
+        match error {
+            BodyError::Truncated => PumpError::Truncated,
+            BodyError::TrailersTooLarge => PumpError::Malformed("trailer section too large"),
+            BodyError::Chunk(reason) => PumpError::Malformed(reason),
+        }
+    }
+}
+
+impl From<HeadError> for PumpError {
+    fn from(error: HeadError) -> PumpError {
+        match error {
+            HeadError::Malformed(reason) => PumpError::Malformed(reason),
+            _ => PumpError::Malformed("trailer section too large"),
+        }
+    }
+}

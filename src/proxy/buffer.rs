@@ -1,0 +1,275 @@
+//! Byte buffers and their per-thread free list.
+//!
+//! A connection that waits holds no buffer: it takes one when bytes are there
+//! and dropping it gives it back. What the free list keeps is bounded, so that
+//! a storm's memory goes back to the allocator.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use crate::http1::Field;
+
+/// Heads and small bodies; also the most that is read ahead of a client.
+pub(super) const SMALL: usize = 16 * 1024;
+/// Bodies that keep coming.
+pub(super) const LARGE: usize = 128 * 1024;
+
+/// Kept per thread: at most 2 MiB of each kind.
+const KEEP_SMALL: usize = 128;
+const KEEP_LARGE: usize = 16;
+const KEEP_FIELDS: usize = 128;
+/// A field list that grew past this is not kept (200 fields).
+const KEEP_FIELDS_CAPACITY: usize = 200;
+
+struct FreeList {
+    small: Vec<Box<[u8]>>,
+    large: Vec<Box<[u8]>>,
+    fields: Vec<Vec<Field>>,
+}
+
+thread_local! {
+    static FREE: RefCell<FreeList> = const {
+        RefCell::new(FreeList { small: Vec::new(), large: Vec::new(), fields: Vec::new() })
+    };
+}
+
+/// Bytes received or to be sent: `start..end` of a fixed block.
+pub(super) struct Buffer {
+    block: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// 16 KiB, from the free list.
+    pub(super) fn small() -> Buffer {
+        let block = FREE.with_borrow_mut(|free| free.small.pop());
+        Buffer::over(block.unwrap_or_else(|| zeroed(SMALL)))
+    }
+
+    /// 128 KiB, from the free list.
+    pub(super) fn large() -> Buffer {
+        let block = FREE.with_borrow_mut(|free| free.large.pop());
+        Buffer::over(block.unwrap_or_else(|| zeroed(LARGE)))
+    }
+
+    fn over(block: Box<[u8]>) -> Buffer {
+        Buffer { block, start: 0, end: 0 }
+    }
+
+    fn sized(capacity: usize) -> Buffer {
+        match capacity {
+            0..=SMALL => Buffer::small(),
+            ..=LARGE => Buffer::large(),
+            _ => Buffer::over(zeroed(capacity)),
+        }
+    }
+
+    /// What is in it.
+    #[inline]
+    pub(super) fn filled(&self) -> &[u8] {
+        self.block.get(self.start..self.end).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Room behind the filled bytes, after moving them to the front when they
+    /// left no room behind them.
+    pub(super) fn spare(&mut self) -> &mut [u8] {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        } else if self.end == self.block.len() && self.start > 0 {
+            self.block.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        self.block.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Room that [`Buffer::push`] can use without growing.
+    #[inline]
+    pub(super) fn room(&self) -> usize {
+        self.block.len() - self.end
+    }
+
+    /// `n` bytes of [`Buffer::spare`] were written.
+    #[inline]
+    pub(super) fn advance(&mut self, n: usize) {
+        debug_assert!(self.end + n <= self.block.len());
+        self.end = (self.end + n).min(self.block.len());
+    }
+
+    /// The first `n` bytes are done with.
+    #[inline]
+    pub(super) fn consume(&mut self, n: usize) {
+        debug_assert!(n <= self.len());
+        self.start = (self.start + n).min(self.end);
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// Everything behind the first `n` bytes is dropped.
+    pub(super) fn truncate(&mut self, n: usize) {
+        self.end = self.end.min(self.start + n);
+    }
+
+    /// Appends, growing when there is no room.
+    #[inline]
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.block.len() - self.end < bytes.len() {
+            self.grow(bytes.len());
+        }
+        if let Some(room) = self.block.get_mut(self.end..self.end + bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.end += bytes.len();
+        }
+    }
+
+    /// A decimal number.
+    pub(super) fn push_number(&mut self, mut number: u64) {
+        let mut digits = [0_u8; 20];
+        let mut at = digits.len();
+        for digit in digits.iter_mut().rev() {
+            // A remainder of ten fits a byte.
+            *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
+            at -= 1;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.push(digits.get(at..).unwrap_or_default());
+    }
+
+    /// Makes room for `extra` more bytes behind the filled ones.
+    #[cold]
+    fn grow(&mut self, extra: usize) {
+        let wanted = self.len() + extra;
+        if wanted <= self.block.len() {
+            self.block.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            return;
+        }
+        let mut bigger = Buffer::sized(wanted.next_power_of_two());
+        bigger.push(self.filled());
+        *self = bigger;
+    }
+
+    /// Doubles the block, for a head that did not fit.
+    pub(super) fn enlarge(&mut self) {
+        let mut bigger = Buffer::sized(self.block.len() * 2);
+        bigger.push(self.filled());
+        *self = bigger;
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let block = std::mem::take(&mut self.block);
+        // While the thread ends there is no free list any more: the block is freed.
+        let _ = FREE.try_with(|free| {
+            let Ok(mut free) = free.try_borrow_mut() else { return };
+            match block.len() {
+                SMALL if free.small.len() < KEEP_SMALL => free.small.push(block),
+                LARGE if free.large.len() < KEEP_LARGE => free.large.push(block),
+                _ => {}
+            }
+        });
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({} of {})", self.len(), self.block.len())
+    }
+}
+
+fn zeroed(size: usize) -> Box<[u8]> {
+    vec![0; size].into_boxed_slice()
+}
+
+/// A list of header fields whose allocation is used again.
+#[derive(Debug)]
+pub(super) struct FieldList(Vec<Field>);
+
+impl FieldList {
+    /// Empty, from the free list.
+    pub(super) fn take() -> FieldList {
+        FieldList(FREE.with_borrow_mut(|free| free.fields.pop()).unwrap_or_default())
+    }
+
+    pub(super) fn as_mut(&mut self) -> &mut Vec<Field> {
+        &mut self.0
+    }
+}
+
+impl std::ops::Deref for FieldList {
+    type Target = [Field];
+
+    fn deref(&self) -> &[Field] {
+        &self.0
+    }
+}
+
+impl Drop for FieldList {
+    fn drop(&mut self) {
+        let mut list = std::mem::take(&mut self.0);
+        if list.capacity() == 0 || list.capacity() > KEEP_FIELDS_CAPACITY {
+            return;
+        }
+        list.clear();
+        let _ = FREE.try_with(|free| {
+            if let Ok(mut free) = free.try_borrow_mut()
+                && free.fields.len() < KEEP_FIELDS
+            {
+                free.fields.push(list);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, 10, 99, 100, 65_536, u64::MAX] {
+            let mut buffer = Buffer::small();
+            buffer.push_number(number);
+            assert_eq!(buffer.filled(), number.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn pushing_past_the_end_grows_and_keeps_what_was_there() {
+        let mut buffer = Buffer::small();
+        buffer.push(&[1; SMALL - 1]);
+        buffer.consume(1);
+        buffer.push(&[2; 2]);
+        assert_eq!(buffer.block.len(), SMALL, "consumed room is used before growing");
+        buffer.push(&[3; 10]);
+        assert_eq!(buffer.len(), SMALL + 10);
+        assert!(buffer.filled().ends_with(&[2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3]));
+    }
+
+    #[test]
+    fn a_dropped_block_is_used_again() {
+        let first = Buffer::small();
+        let place = first.block.as_ptr();
+        drop(first);
+        assert_eq!(Buffer::small().block.as_ptr(), place);
+    }
+}

@@ -1,0 +1,217 @@
+//! One end of the data path: a socket, plain or TLS, and what was received on
+//! it and not yet used. Both the client's connection and the backend's are a
+//! [`Conn`]; a [`super::body::Pump`] moves a body from one to the other.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::buffer::Buffer;
+
+/// The transport of a connection.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(room);
+        match self {
+            Stream::Plain(tcp) => ready!(Pin::new(tcp).poll_read(cx, &mut buf))?,
+            Stream::Tls(tls) => ready!(Pin::new(&mut **tls).poll_read(cx, &mut buf))?,
+        }
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
+            Stream::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, data),
+        }
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Stream::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+/// A connection's end. See the module.
+#[derive(Debug)]
+pub(super) struct Conn {
+    stream: Stream,
+    /// Received and not yet used; `None` while there is nothing.
+    input: Option<Buffer>,
+    /// The peer sends no more.
+    pub(super) eof: bool,
+    /// The peer is gone: what is written is thrown away. Set to let a request
+    /// that must not be repeated run to its end.
+    pub(super) discard: bool,
+    /// TLS may hold back what a write accepted until it is flushed.
+    unflushed: bool,
+}
+
+impl Conn {
+    pub(super) fn new(stream: Stream) -> Conn {
+        Conn { stream, input: None, eof: false, discard: false, unflushed: false }
+    }
+
+    /// What was received and not yet used.
+    #[inline]
+    pub(super) fn input(&self) -> &[u8] {
+        self.input.as_ref().map_or(&[], Buffer::filled)
+    }
+
+    /// The first `n` received bytes are done with; an empty buffer goes back.
+    #[inline]
+    pub(super) fn consume(&mut self, n: usize) {
+        if let Some(input) = &mut self.input {
+            input.consume(n);
+            if input.is_empty() {
+                self.input = None;
+            }
+        }
+    }
+
+    /// Takes the buffer whose first `n` bytes are a head, and leaves here what
+    /// was received behind them.
+    pub(super) fn take_head(&mut self, n: usize) -> Buffer {
+        let Some(mut head) = self.input.take() else { return Buffer::small() };
+        if let Some(rest) = head.filled().get(n..)
+            && !rest.is_empty()
+        {
+            let mut input = Buffer::small();
+            input.push(rest);
+            self.input = Some(input);
+        }
+        head.truncate(n);
+        head
+    }
+
+    /// Reads more behind what is there. `Ready(0)`: the peer sends no more. A
+    /// buffer is held only while there are bytes in it.
+    #[inline]
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.eof {
+            return Poll::Ready(Ok(0));
+        }
+        let mut input = self.input.take().unwrap_or_else(Buffer::small);
+        if input.spare().is_empty() {
+            input.enlarge();
+        }
+        let read = self.stream.poll_read(cx, input.spare());
+        if let Poll::Ready(Ok(n)) = read {
+            input.advance(n);
+            self.eof = n == 0;
+        }
+        if !input.is_empty() {
+            self.input = Some(input);
+        }
+        read
+    }
+
+    /// As [`Conn::poll_fill`], into a large buffer when nothing is held: for a
+    /// body of which much is still to come.
+    pub(super) fn poll_fill_large(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.input.is_none() {
+            self.input = Some(Buffer::large());
+        }
+        self.poll_fill(cx)
+    }
+
+    /// Writes `first`, then `second`; gives how many bytes of both went out.
+    #[inline]
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: &[u8],
+        second: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.discard {
+            return Poll::Ready(Ok(first.len() + second.len()));
+        }
+        let written = if second.is_empty() {
+            self.stream.poll_write(cx, first)
+        } else if first.is_empty() {
+            self.stream.poll_write(cx, second)
+        } else {
+            self.stream.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
+        };
+        let written = ready!(written)?;
+        self.unflushed = matches!(self.stream, Stream::Tls(_));
+        if written == 0 && !(first.is_empty() && second.is_empty()) {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// Writes all of `out`.
+    pub(super) fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Buffer,
+    ) -> Poll<io::Result<()>> {
+        while !out.is_empty() {
+            let n = ready!(self.poll_write(cx, out.filled(), &[]))?;
+            out.consume(n);
+        }
+        self.poll_flush(cx)
+    }
+
+    /// Everything written is with the kernel.
+    #[inline]
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.unflushed || self.discard {
+            return Poll::Ready(Ok(()));
+        }
+        if let Stream::Tls(tls) = &mut self.stream {
+            ready!(Pin::new(&mut **tls).poll_flush(cx))?;
+        }
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Tells the peer that nothing more comes (close_notify, FIN).
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+        }
+    }
+
+    /// Closes with a reset when dropped: what was sent is not the whole.
+    pub(super) fn reset(&mut self) {
+        // It fails only on a socket that is gone already.
+        let _ = self.stream.tcp().set_zero_linger();
+    }
+
+    /// Before an idle connection is used again: nothing may have come on it,
+    /// neither bytes nor an end. Costs no system call unless the kernel said
+    /// that there is something.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut byte = [0_u8; 1];
+        match self.stream.tcp().try_read(&mut byte) {
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            Ok(_) => false,
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! A client's HTTP/1 connection: one request after the other, each with a
+//! response before the next is read. What a waiting connection holds is in
+//! [`serve`]; what a request needs is boxed and gone with it.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::body::{Framing, Pump, PumpError, Waiting};
+use super::buffer::{Buffer, FieldList};
+use super::client::Client;
+use super::conn::Conn;
+use super::error::{Cause, Failure, Phase};
+use super::forward::Attempt;
+use super::headers::{self, ResponseForm};
+use super::message::{Cx, Peer, Request};
+use super::request::{self, Response};
+use super::respond::{self, Answer};
+use super::worker::{Seat, Worker};
+use crate::config::Limits;
+use crate::http1::{
+    BodyDecoder, HeadError, HeadLimits, Method, RequestFraming, ResponseFraming, Scan, Version,
+    parse_request,
+};
+use crate::state::Listener;
+
+/// How long a closing connection waits for the client's next byte, and in all,
+/// before what the client still sends is answered with a reset.
+const LINGER_SILENCE: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(10);
+
+/// What becomes of the connection after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// Waits for the next request.
+    Open,
+    /// Is closed; the client sends nothing more.
+    Close,
+    /// Is closed, but the client may be sending: see [`linger`].
+    Linger,
+    /// Is cut, so that what was sent can't be taken for the whole.
+    Reset,
+}
+
+/// The times a listener grants; before one is known, those of `[limits]`.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    idle: Duration,
+    header: Duration,
+}
+
+impl Times {
+    fn of_limits(limits: &Limits) -> Times {
+        Times { idle: limits.header_timeout, header: limits.header_timeout }
+    }
+
+    fn of(listener: &Listener) -> Times {
+        Times { idle: listener.config.idle_timeout, header: listener.config.header_timeout }
+    }
+}
+
+/// Serves the connection until it ends.
+pub(super) async fn serve(seat: &Seat, conn: Conn, peer: &Peer) {
+    let worker = &*seat.worker;
+    let mut client = Client::new(conn);
+    let mut times = first_times(worker, peer);
+    let mut served = 0;
+    // From the accept the first head has as long as any head.
+    let mut until = Instant::now() + times.header;
+    poll_fn(|task| {
+        seat.register(task.waker());
+        Poll::Ready(())
+    })
+    .await;
+    while poll_fn(|task| poll_first_bytes(task, worker, &mut client, until)).await {
+        let after = Box::pin(exchange(worker, &mut client, peer, &mut served, &mut times)).await;
+        match after {
+            After::Open => until = Instant::now() + times.idle,
+            After::Close => break,
+            After::Linger => return Box::pin(linger(&mut client)).await,
+            After::Reset => return client.conn.reset(),
+        }
+    }
+    // The client may not be there to hear it; nothing more is owed to it.
+    let _ = poll_fn(|task| client.conn.poll_shutdown(task)).await;
+}
+
+/// On TLS the name the client asked for says which listener's times hold.
+fn first_times(worker: &Worker, peer: &Peer) -> Times {
+    let view = worker.view();
+    let snapshot = &view.snapshot;
+    peer.tls
+        .as_ref()
+        .and_then(|tls| tls.name.as_deref())
+        .and_then(|name| snapshot.port(peer.port)?.hosts.resolve(name))
+        .and_then(|at| snapshot.listeners.get(*at))
+        .map_or_else(|| Times::of_limits(&snapshot.process.limits), Times::of)
+}
+
+/// Waits, holding no buffer, until the next request begins. False: it does
+/// not, and the connection ends.
+fn poll_first_bytes(
+    task: &mut Context<'_>,
+    worker: &Worker,
+    client: &mut Client,
+    until: Instant,
+) -> Poll<bool> {
+    if !client.conn.input().is_empty() {
+        return Poll::Ready(true);
+    }
+    match client.conn.poll_fill(task) {
+        Poll::Ready(Ok(n)) => Poll::Ready(n > 0),
+        Poll::Ready(Err(_)) => Poll::Ready(false),
+        Poll::Pending if worker.is_stopping() => Poll::Ready(false),
+        Poll::Pending => client.poll_deadline(task, Instant::now(), until).map(|()| false),
+    }
+}
+
+/// One request and its response.
+async fn exchange(
+    worker: &Worker,
+    client: &mut Client,
+    peer: &Peer,
+    served: &mut u64,
+    times: &mut Times,
+) -> After {
+    let view = worker.view();
+    let cx = Cx { worker, view: &view, peer };
+    let request = match read_head(cx, client, times.header).await {
+        Ok(Some(request)) => request,
+        Ok(None) => return After::Close,
+        Err(failure) => return refuse(cx, client, failure).await,
+    };
+    *served += 1;
+    client.body_pending = !matches!(
+        request.head.framing,
+        RequestFraming::None | RequestFraming::Length(0)
+    );
+    let response = request::serve(cx, &request, client).await;
+    match response {
+        Response::Forwarded(attempt) => {
+            let listener = attempt.route.listener;
+            *times = Times::of(listener);
+            let last = listener.config.max_requests.is_some_and(|max| *served >= max);
+            let may_stay = request.head.keep_alive && !last && !worker.is_stopping();
+            forward_response(cx, &request, client, attempt, may_stay).await
+        }
+        Response::Own(answer) => {
+            let may_stay = request.head.keep_alive && !worker.is_stopping();
+            let head = &request.head;
+            send(cx, client, &answer, head.method, head.version, may_stay).await
+        }
+        Response::Nobody => After::Reset,
+    }
+}
+
+/// Receives the head of the next request. `None`: the client left instead.
+async fn read_head(
+    cx: Cx<'_>,
+    client: &mut Client,
+    timeout: Duration,
+) -> Result<Option<Request>, Failure> {
+    let limits = &cx.view.snapshot.process.limits;
+    let limits = HeadLimits {
+        target: limits.uri,
+        fields_size: limits.header_size,
+        fields: limits.headers,
+    };
+    let mut scan = Scan::request();
+    let mut until = None;
+    let found = poll_fn(|task| {
+        loop {
+            match scan.advance(client.conn.input(), &limits) {
+                Err(error) => return Poll::Ready(Err(head_failure(error))),
+                Ok(Some(head)) => return Poll::Ready(Ok(Some(head))),
+                Ok(None) => {}
+            }
+            match client.conn.poll_fill(task) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => {
+                    let now = Instant::now();
+                    let until = *until.get_or_insert(now + timeout);
+                    return client.poll_deadline(task, now, until).map(|()| {
+                        Err(Failure::because(Cause::ClientTimeout, Phase::Request, "header"))
+                    });
+                }
+            }
+        }
+    })
+    .await?;
+    let Some(head) = found else { return Ok(None) };
+    client.conn.consume(head.start);
+    let bytes = client.conn.take_head(head.len());
+    let mut fields = FieldList::take();
+    let head = parse_request(bytes.filled(), &limits, fields.as_mut()).map_err(head_failure)?;
+    Ok(Some(Request { bytes, fields, head }))
+}
+
+fn head_failure(error: HeadError) -> Failure {
+    let cause = match error {
+        HeadError::TargetTooLong => Cause::UriTooLong,
+        HeadError::FieldsTooLarge | HeadError::TooManyFields => Cause::HeaderTooLarge,
+        HeadError::Malformed(_) => Cause::Malformed,
+    };
+    Failure::because(cause, Phase::Request, error)
+}
+
+/// Answers what is no request, and ends.
+async fn refuse(cx: Cx<'_>, client: &mut Client, failure: Failure) -> After {
+    let id = cx.worker.request_id();
+    respond::log(cx, None, None, &failure, id);
+    let answer = respond::error(&failure, id, false);
+    client.body_pending = true;
+    send(cx, client, &answer, Method::Get, Version::Http11, false).await
+}
+
+/// Sends an answer of lockgate's own.
+async fn send(
+    cx: Cx<'_>,
+    client: &mut Client,
+    answer: &Answer,
+    method: Method,
+    version: Version,
+    may_stay: bool,
+) -> After {
+    let stay = may_stay && !answer.close && !client.body_pending && !client.conn.discard;
+    let mut out = Buffer::small();
+    respond::write(&mut out, cx, answer, method, version, stay);
+    let at = Instant::now() + cx.view.snapshot.process.limits.header_timeout;
+    let sent = poll_fn(|task| match client.conn.poll_drain(task, &mut out) {
+        Poll::Ready(done) => Poll::Ready(done),
+        Poll::Pending => client
+            .poll_deadline(task, Instant::now(), at)
+            .map(|()| Err(io::ErrorKind::TimedOut.into())),
+    })
+    .await;
+    match sent {
+        Ok(()) => after(client, stay),
+        Err(_) => After::Reset,
+    }
+}
+
+/// The response is with the client in full.
+fn after(client: &Client, stay: bool) -> After {
+    if stay && !client.conn.discard {
+        After::Open
+    } else if client.body_pending || !client.conn.input().is_empty() {
+        After::Linger
+    } else {
+        After::Close
+    }
+}
+
+/// Sends a backend's response: its head, then its body as it comes.
+async fn forward_response(
+    cx: Cx<'_>,
+    request: &Request,
+    client: &mut Client,
+    mut attempt: Box<Attempt<'_>>,
+    may_stay: bool,
+) -> After {
+    let Some(response) = &attempt.response else { return After::Reset };
+    let limits = &cx.view.snapshot.process.limits;
+    let limits =
+        HeadLimits { target: 0, fields_size: limits.header_size, fields: limits.headers };
+    let speaks_chunked = request.head.version == Version::Http11;
+    let (decoder, unsized_body) = match response.framing {
+        ResponseFraming::None => (BodyDecoder::empty(), false),
+        ResponseFraming::Length(length) => (BodyDecoder::length(length), false),
+        ResponseFraming::Chunked => (BodyDecoder::chunked(limits.fields_size), true),
+        ResponseFraming::UntilClose => (BodyDecoder::until_close(), true),
+    };
+    let chunked = unsized_body && speaks_chunked;
+    let framing = if chunked {
+        Framing::Chunked { trailers: request.head.te_trailers }
+    } else {
+        Framing::Plain
+    };
+    // What the end of the connection ends can't be followed by anything, nor
+    // can a body that the client may or may not still send.
+    let stay = may_stay && (chunked || !unsized_body) && attempt.upload.source_done();
+    let form = ResponseForm { version: request.head.version, chunked, keep_alive: stay };
+    let len = response.len as usize;
+    let response = response.clone();
+    let mut out = attempt.take_out();
+    let head = attempt.upstream.input().get(..len).unwrap_or_default();
+    let edits = &attempt.route.rule.config.response_headers;
+    headers::write_response(&mut out, cx, head, &attempt.fields, &response, edits, form);
+    attempt.upstream.consume(len);
+    let mut download = Pump::new(decoder, framing, None, limits, out);
+    let sent =
+        poll_fn(|task| poll_response(task, request, client, &mut attempt, &mut download)).await;
+    match sent {
+        Ok(()) => {
+            attempt.release(cx, Instant::now());
+            after(client, stay)
+        }
+        Err(failure) => {
+            let failure = failure.at(attempt.picked.backend);
+            let place = (attempt.route.listener, Some(attempt.picked.group));
+            respond::log(cx, Some(request), Some(place), &failure, cx.worker.request_id());
+            After::Reset
+        }
+    }
+}
+
+/// Moves the response's body to the client, and what is left of the request's
+/// to the backend.
+fn poll_response(
+    task: &mut Context<'_>,
+    request: &Request,
+    client: &mut Client,
+    attempt: &mut Attempt<'_>,
+    download: &mut Pump,
+) -> Poll<Result<(), Failure>> {
+    attempt.poll_upload(task, client)?;
+    loop {
+        let broken = |detail: &dyn std::fmt::Display| {
+            Poll::Ready(Err(Failure::because(Cause::BodyClosed, Phase::Body, detail)))
+        };
+        match download.poll(task, &mut attempt.upstream, &mut client.conn) {
+            Poll::Pending => break,
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            // Once more, into the void, if the request has to run to its end.
+            Poll::Ready(Err(PumpError::Sink(error))) => {
+                client.lost(request, &attempt.upload, error, Phase::Body)?;
+            }
+            Poll::Ready(Err(PumpError::Source(error))) => return broken(&error),
+            Poll::Ready(Err(PumpError::Malformed(reason))) => return broken(&reason),
+            Poll::Ready(Err(PumpError::Truncated | PumpError::TooLarge)) => {
+                return broken(&"the response body ended early");
+            }
+        }
+    }
+    if attempt.upload.finished && download.waiting == Waiting::Source {
+        client.watch(task, request, &attempt.upload, Phase::Body)?;
+    }
+    let now = Instant::now();
+    attempt.note_progress(now);
+    if std::mem::take(&mut download.moved) {
+        attempt.last = now;
+    }
+    let (timeout, cause) = match download.waiting {
+        Waiting::Source => {
+            (attempt.route.response_timeout(attempt.picked.group), Cause::BodyTimeout)
+        }
+        Waiting::Sink => (attempt.route.listener.config.write_timeout, Cause::ClientTimeout),
+    };
+    client
+        .poll_deadline(task, now, attempt.last + timeout)
+        .map(|()| Err(Failure::new(cause, Phase::Body)))
+}
+
+/// Ends a connection on which the client may still be sending. Closing at once
+/// would reset it, and the reset could overtake the response.
+async fn linger(client: &mut Client) {
+    if poll_fn(|task| client.conn.poll_shutdown(task)).await.is_err() {
+        return;
+    }
+    let end = Instant::now() + LINGER;
+    let mut until = Instant::now() + LINGER_SILENCE;
+    poll_fn(|task| {
+        loop {
+            let held = client.conn.input().len();
+            client.conn.consume(held);
+            match client.conn.poll_fill(task) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => until = end.min(Instant::now() + LINGER_SILENCE),
+                Poll::Pending => return client.poll_deadline(task, Instant::now(), until),
+            }
+        }
+    })
+    .await;
+}

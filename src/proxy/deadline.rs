@@ -1,0 +1,69 @@
+//! One deadline per connection, moved, not re-armed.
+//!
+//! Every wait of a connection ends at some instant: the head must be there, the
+//! backend must have answered. Moving a tokio timer for each of them costs more
+//! than forwarding a small request, so the timer is left where it is while the
+//! deadline moves away from it: when it fires too early it is set again.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The timer of one connection. Used by one task only, so that a timer that
+/// was polled once need not be polled again until it is set anew.
+#[derive(Debug, Default)]
+pub(super) struct Deadline {
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    /// Ready when `at` has passed. Call it only when the task is about to wait;
+    /// `now` is the instant the caller read for that purpose.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, at: Instant) -> Poll<()> {
+        if now >= at {
+            return Poll::Ready(());
+        }
+        match &mut self.timer {
+            // It fires early enough, and the task hears of it.
+            Some(timer) if timer.deadline() <= at && timer.deadline() > now => Poll::Pending,
+            Some(timer) => {
+                timer.as_mut().reset(at);
+                timer.as_mut().poll(cx)
+            }
+            none => {
+                let timer = none.insert(Box::pin(sleep_until(at)));
+                timer.as_mut().poll(cx)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_moved_away_fires_at_its_new_place() {
+        let mut deadline = Deadline::default();
+        let start = Instant::now();
+        let first = start + Duration::from_secs(1);
+        assert!(poll_fn(|cx| Poll::Ready(deadline.poll(cx, start, first))).await.is_pending());
+        let later = start + Duration::from_secs(5);
+        poll_fn(|cx| deadline.poll(cx, Instant::now(), later)).await;
+        assert_eq!(Instant::now() - start, Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_moved_closer_fires_there() {
+        let mut deadline = Deadline::default();
+        let start = Instant::now();
+        let far = start + Duration::from_secs(60);
+        assert!(poll_fn(|cx| Poll::Ready(deadline.poll(cx, start, far))).await.is_pending());
+        let near = start + Duration::from_secs(2);
+        poll_fn(|cx| deadline.poll(cx, Instant::now(), near)).await;
+        assert_eq!(Instant::now() - start, Duration::from_secs(2));
+    }
+}

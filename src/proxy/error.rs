@@ -1,0 +1,217 @@
+//! Why a request did not get what it asked for: one closed list of causes, and
+//! the one place that says which status the client sees for each.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::state::Backend;
+
+/// Why lockgate answered by itself, or cut a response short. The names stand
+/// in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The backend refused the connection. Is the process running, on that port?
+    ConnectRefused,
+    /// No answer to the connection attempt within `connect_timeout`. Firewall, dead machine?
+    ConnectTimeout,
+    /// Any other failure to connect: no route, no local port or descriptor left.
+    ConnectError,
+    /// The backend closed before its response header was complete.
+    ClosedBeforeHeader,
+    /// No complete response header within `response_timeout`.
+    HeaderTimeout,
+    /// The backend's response header is not valid HTTP/1.
+    InvalidHeader,
+    /// The backend ended the response body early, or framed it wrongly.
+    BodyClosed,
+    /// Nothing of the response body came for `response_timeout`.
+    BodyTimeout,
+    /// Every backend of the group is in `maint` or has weight 0.
+    NoAvailableBackend,
+    /// A limit of lockgate was reached; the detail names it.
+    Limit,
+    /// No rule of the listener takes the path.
+    NoRule,
+    /// The Host belongs to no listener of the port, or not to the one of the
+    /// TLS name.
+    Misdirected,
+    /// The client's address is not allowed.
+    Denied,
+    /// The method is not served (CONNECT, TRACE).
+    Method,
+    /// The request is not valid HTTP, or could mean two things.
+    Malformed,
+    /// The request target is longer than `limits.uri`.
+    UriTooLong,
+    /// The header is larger than `limits.header_size` or `limits.headers`.
+    HeaderTooLarge,
+    /// The request body is larger than `max_body`.
+    BodyTooLarge,
+    /// The client was too slow with its header or body, or does not read.
+    ClientTimeout,
+    /// The client left before it had its response.
+    ClientGone,
+    /// lockgate is stopping.
+    Stopping,
+}
+
+impl Cause {
+    /// The name in log lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::ConnectRefused => "connect_refused",
+            Cause::ConnectTimeout => "connect_timeout",
+            Cause::ConnectError => "connect_error",
+            Cause::ClosedBeforeHeader => "closed_before_header",
+            Cause::HeaderTimeout => "header_timeout",
+            Cause::InvalidHeader => "invalid_header",
+            Cause::BodyClosed => "body_closed",
+            Cause::BodyTimeout => "body_timeout",
+            Cause::NoAvailableBackend => "no_available_backend",
+            Cause::Limit | Cause::UriTooLong | Cause::HeaderTooLarge | Cause::BodyTooLarge => {
+                "limit"
+            }
+            Cause::NoRule => "no_rule",
+            Cause::Misdirected => "misdirected",
+            Cause::Denied => "denied",
+            Cause::Method | Cause::Malformed => "malformed",
+            Cause::ClientTimeout => "client_timeout",
+            Cause::ClientGone => "client_gone",
+            Cause::Stopping => "stopping",
+        }
+    }
+
+    /// The status the client gets while no response header was sent; 499 is
+    /// for the log only.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Cause::Malformed => 400,
+            Cause::Denied => 403,
+            Cause::NoRule => 404,
+            Cause::Method => 405,
+            Cause::ClientTimeout => 408,
+            Cause::BodyTooLarge => 413,
+            Cause::UriTooLong => 414,
+            Cause::Misdirected => 421,
+            Cause::HeaderTooLarge => 431,
+            Cause::ClientGone => 499,
+            Cause::ConnectRefused
+            | Cause::ConnectTimeout
+            | Cause::ConnectError
+            | Cause::ClosedBeforeHeader
+            | Cause::InvalidHeader
+            | Cause::BodyClosed
+            | Cause::NoAvailableBackend => 502,
+            Cause::Limit | Cause::Stopping => 503,
+            Cause::HeaderTimeout | Cause::BodyTimeout => 504,
+        }
+    }
+
+    /// The error type of `Proxy-Status` (RFC 9209 2.3) that comes nearest.
+    pub(super) fn proxy_status(self) -> &'static str {
+        match self {
+            Cause::ConnectRefused => "connection_refused",
+            Cause::ConnectTimeout => "connection_timeout",
+            Cause::ConnectError => "destination_ip_unroutable",
+            Cause::ClosedBeforeHeader => "connection_terminated",
+            Cause::HeaderTimeout => "http_response_timeout",
+            Cause::InvalidHeader => "http_protocol_error",
+            Cause::BodyClosed => "http_response_incomplete",
+            Cause::BodyTimeout => "connection_read_timeout",
+            Cause::NoAvailableBackend | Cause::Stopping => "destination_unavailable",
+            Cause::Limit => "connection_limit_reached",
+            Cause::NoRule | Cause::Misdirected => "destination_not_found",
+            Cause::Denied | Cause::Method => "http_request_denied",
+            Cause::Malformed
+            | Cause::UriTooLong
+            | Cause::HeaderTooLarge
+            | Cause::BodyTooLarge
+            | Cause::ClientTimeout
+            | Cause::ClientGone => "http_request_error",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What lockgate was doing when it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Receiving and routing the request.
+    Request,
+    /// Choosing a backend.
+    Pick,
+    /// Connecting to it.
+    Connect,
+    /// Sending the request, waiting for the response header.
+    Response,
+    /// Passing on the response body.
+    Body,
+}
+
+impl Phase {
+    /// The name in log lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Request => "request",
+            Phase::Pick => "pick",
+            Phase::Connect => "connect",
+            Phase::Response => "response",
+            Phase::Body => "body",
+        }
+    }
+}
+
+/// A request that failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) cause: Cause,
+    pub(super) phase: Phase,
+    /// More for the log: an error's text, the limit that was met.
+    pub(super) detail: String,
+    /// The backend it happened with.
+    pub(super) backend: Option<Arc<str>>,
+}
+
+impl Failure {
+    pub(super) fn new(cause: Cause, phase: Phase) -> Failure {
+        Failure { cause, phase, detail: String::new(), backend: None }
+    }
+
+    pub(super) fn because(cause: Cause, phase: Phase, detail: impl fmt::Display) -> Failure {
+        Failure { cause, phase, detail: detail.to_string(), backend: None }
+    }
+
+    /// It happened with this backend.
+    pub(super) fn at(mut self, backend: &Backend) -> Failure {
+        self.backend = Some(Arc::clone(&backend.config.name));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_4xx_and_5xx_answer_a_failure() {
+        for cause in [Cause::Malformed, Cause::ConnectRefused, Cause::Limit, Cause::HeaderTimeout] {
+            assert!((400..600).contains(&cause.status()));
+        }
+    }
+
+    #[test]
+    fn a_silent_backend_is_504_and_a_refusing_one_502() {
+        assert_eq!(Cause::HeaderTimeout.status(), 504);
+        assert_eq!(Cause::ConnectRefused.status(), 502);
+        assert_eq!(Cause::ConnectTimeout.status(), 502);
+    }
+}

@@ -1,0 +1,328 @@
+//! One attempt at one backend: connect or take a kept connection, send the
+//! request, bring its response header. The body is the connection's to pull.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
+
+use super::body::{Framing, Pump, PumpError, Waiting};
+use super::buffer::{Buffer, FieldList};
+use super::client::Client;
+use super::conn::{Conn, Stream};
+use super::error::{Cause, Failure, Phase};
+use super::headers;
+use super::message::{Cx, Request};
+use super::route::Route;
+use crate::http1::{
+    BodyDecoder, HeadLimits, RequestFraming, ResponseFraming, ResponseHead, Scan, Version,
+    parse_response,
+};
+use crate::state::{Backend, Group};
+
+/// More interim responses than this before the final one are no response.
+const MAX_INTERIM: u32 = 32;
+
+/// A backend that was picked, its place among its requests in flight taken.
+#[derive(Debug)]
+pub(super) struct Picked<'a> {
+    pub(super) group: &'a Group,
+    pub(super) backend: &'a Backend,
+}
+
+impl<'a> Picked<'a> {
+    /// `None` when its last place was taken since the pick.
+    pub(super) fn new(group: &'a Group, backend: &'a Backend) -> Option<Picked<'a>> {
+        if group.counts_load() && !backend.enter() {
+            return None;
+        }
+        Some(Picked { group, backend })
+    }
+}
+
+impl Drop for Picked<'_> {
+    fn drop(&mut self) {
+        if self.group.counts_load() {
+            self.backend.leave();
+        }
+    }
+}
+
+/// A request under way at a backend.
+#[derive(Debug)]
+pub(super) struct Attempt<'a> {
+    pub(super) picked: Picked<'a>,
+    pub(super) route: Route<'a>,
+    pub(super) upstream: Conn,
+    /// Client to backend: the request's head and body.
+    pub(super) upload: Pump,
+    /// The backend takes no more of it; it may have answered before.
+    upload_broken: Option<io::Error>,
+    /// The response's head; its bytes are the first of `upstream`'s input.
+    pub(super) response: Option<ResponseHead>,
+    pub(super) fields: FieldList,
+    /// Interim responses on their way to the client.
+    interim: Option<Buffer>,
+    interims: u32,
+    scan: Scan,
+    limits: HeadLimits,
+    /// The last time anything moved.
+    pub(super) last: Instant,
+}
+
+/// Sends the request to the picked backend and waits for the header of its
+/// final response.
+pub(super) async fn attempt<'a>(
+    cx: Cx<'a>,
+    request: &Request,
+    route: Route<'a>,
+    picked: Picked<'a>,
+    client: &mut Client,
+) -> Result<Box<Attempt<'a>>, Failure> {
+    let start = Instant::now();
+    let upstream = match cx.worker.pool.take(picked.backend.id, start) {
+        Some(conn) => conn,
+        None => connect(&picked, client, start).await?,
+    };
+    let limits = &cx.view.snapshot.process.limits;
+    let limits = HeadLimits {
+        target: limits.uri,
+        fields_size: limits.header_size,
+        fields: limits.headers,
+    };
+    let mut out = Buffer::small();
+    headers::write_request(&mut out, cx, request, &route, picked.group.config.keepalive);
+    let (decoder, framing) = match request.head.framing {
+        RequestFraming::None => (BodyDecoder::empty(), Framing::Plain),
+        RequestFraming::Length(length) => (BodyDecoder::length(length), Framing::Plain),
+        RequestFraming::Chunked => {
+            (BodyDecoder::chunked(limits.fields_size), Framing::Chunked { trailers: true })
+        }
+    };
+    let mut attempt = Box::new(Attempt {
+        upload: Pump::new(decoder, framing, route.max_body(), limits, out),
+        upload_broken: None,
+        response: None,
+        fields: FieldList::take(),
+        interim: None,
+        interims: 0,
+        scan: Scan::response(),
+        limits,
+        last: start,
+        picked,
+        route,
+        upstream,
+    });
+    poll_fn(|task| attempt.poll_response(task, request, client)).await?;
+    Ok(attempt)
+}
+
+/// Opens a connection to the backend.
+async fn connect(
+    picked: &Picked<'_>,
+    client: &mut Client,
+    start: Instant,
+) -> Result<Conn, Failure> {
+    let address = picked.backend.config.address;
+    let failed = |error: io::Error| {
+        let cause = match error.kind() {
+            io::ErrorKind::ConnectionRefused => Cause::ConnectRefused,
+            io::ErrorKind::TimedOut => Cause::ConnectTimeout,
+            _ => Cause::ConnectError,
+        };
+        Failure::because(cause, Phase::Connect, error)
+    };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.map_err(failed)?;
+    let at = start + picked.group.config.connect_timeout;
+    let mut connecting = std::pin::pin!(socket.connect(address));
+    let stream: TcpStream = poll_fn(|task| match connecting.as_mut().poll(task) {
+        Poll::Ready(done) => Poll::Ready(done.map_err(failed)),
+        Poll::Pending => client
+            .poll_deadline(task, Instant::now(), at)
+            .map(|()| Err(Failure::new(Cause::ConnectTimeout, Phase::Connect))),
+    })
+    .await?;
+    // It only costs latency where it fails.
+    let _ = stream.set_nodelay(true);
+    Ok(Conn::new(Stream::Plain(stream)))
+}
+
+impl Attempt<'_> {
+    /// Uploads, passes interim responses on, and is ready with the final head.
+    fn poll_response(
+        &mut self,
+        task: &mut Context<'_>,
+        request: &Request,
+        client: &mut Client,
+    ) -> Poll<Result<(), Failure>> {
+        self.poll_interim(task, request, client)?;
+        self.poll_upload(task, client)?;
+        if self.upload.finished {
+            client.watch(task, request, &self.upload, Phase::Response)?;
+        }
+        while let Poll::Ready(len) = self.poll_head(task)? {
+            if self.take_head(request, len)? {
+                return Poll::Ready(Ok(()));
+            }
+            self.poll_interim(task, request, client)?;
+        }
+        let now = Instant::now();
+        let config = &self.route.listener.config;
+        self.note_progress(now);
+        let (at, cause) = if self.waits_for_client() {
+            (self.last + config.body_timeout, Cause::ClientTimeout)
+        } else {
+            (self.last + self.route.response_timeout(self.picked.group), Cause::HeaderTimeout)
+        };
+        client.poll_deadline(task, now, at).map(|()| Err(Failure::new(cause, Phase::Response)))
+    }
+
+    /// Moves interim responses on.
+    fn poll_interim(
+        &mut self,
+        task: &mut Context<'_>,
+        request: &Request,
+        client: &mut Client,
+    ) -> Result<(), Failure> {
+        if let Some(interim) = &mut self.interim
+            && let Poll::Ready(Err(error)) = client.conn.poll_drain(task, interim)
+        {
+            client.lost(request, &self.upload, error, Phase::Response)?;
+        }
+        Ok(())
+    }
+
+    /// Where the response's head goes: behind the interim responses that the
+    /// client has not taken yet.
+    pub(super) fn take_out(&mut self) -> Buffer {
+        self.interim.take().unwrap_or_else(Buffer::small)
+    }
+
+    /// Anything that moved moves the deadline.
+    pub(super) fn note_progress(&mut self, now: Instant) {
+        if std::mem::take(&mut self.upload.moved) {
+            self.last = now;
+        }
+    }
+
+    /// The backend can't be blamed for silence: it has not got the request yet,
+    /// because the client has not sent it.
+    fn waits_for_client(&self) -> bool {
+        !self.upload.finished
+            && self.upload_broken.is_none()
+            && self.upload.waiting == Waiting::Source
+    }
+
+    /// Moves the request's body on. A backend that takes no more may have
+    /// answered already: that is no failure yet.
+    pub(super) fn poll_upload(
+        &mut self,
+        task: &mut Context<'_>,
+        client: &mut Client,
+    ) -> Result<(), Failure> {
+        if self.upload.finished || self.upload_broken.is_some() {
+            return Ok(());
+        }
+        let moved = self.upload.poll(task, &mut client.conn, &mut self.upstream);
+        client.body_pending = !self.upload.source_done();
+        let Poll::Ready(Err(error)) = moved else { return Ok(()) };
+        let fail = |cause, detail: &dyn std::fmt::Display| {
+            Err(Failure::because(cause, Phase::Request, detail))
+        };
+        match error {
+            PumpError::Sink(error) => {
+                self.upload_broken = Some(error);
+                Ok(())
+            }
+            PumpError::Source(error) => fail(Cause::ClientGone, &error),
+            PumpError::Truncated => fail(Cause::ClientGone, &"the request body ended early"),
+            PumpError::Malformed(reason) => fail(Cause::Malformed, &reason),
+            PumpError::TooLarge => fail(Cause::BodyTooLarge, &"max_body"),
+        }
+    }
+
+    /// Receives until a whole head is there; gives its length.
+    fn poll_head(&mut self, task: &mut Context<'_>) -> Result<Poll<usize>, Failure> {
+        let invalid =
+            |error| Failure::because(Cause::InvalidHeader, Phase::Response, error);
+        loop {
+            let input = self.upstream.input();
+            if !input.is_empty() {
+                let found = self.scan.advance(input, &self.limits).map_err(invalid)?;
+                if let Some(head) = found {
+                    return Ok(Poll::Ready(head.end));
+                }
+            }
+            match self.upstream.poll_fill(task) {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(Ok(0)) => {
+                    let error = self.upload_broken.take();
+                    let detail = error.map_or_else(String::new, |error| error.to_string());
+                    return Err(closed(detail));
+                }
+                Poll::Ready(Ok(_)) => self.upload.moved = true,
+                Poll::Ready(Err(error)) => return Err(closed(error.to_string())),
+            }
+        }
+    }
+
+    /// The first `len` bytes received are a head: true if it is the final
+    /// response's.
+    fn take_head(&mut self, request: &Request, len: usize) -> Result<bool, Failure> {
+        let invalid = |detail: &dyn std::fmt::Display| {
+            Failure::because(Cause::InvalidHeader, Phase::Response, detail)
+        };
+        let head = self.upstream.input().get(..len).unwrap_or_default();
+        let response =
+            parse_response(head, &self.limits, request.head.method, self.fields.as_mut())
+                .map_err(|error| invalid(&error))?;
+        if response.status >= 200 {
+            self.response = Some(response);
+            return Ok(true);
+        }
+        self.interims += 1;
+        if response.status == 101 {
+            return Err(invalid(&"101 without an upgrade"));
+        }
+        if self.interims > MAX_INTERIM {
+            return Err(invalid(&"too many interim responses"));
+        }
+        // RFC 9110 15.2: never to an HTTP/1.0 client.
+        if request.head.version == Version::Http11 {
+            let out = self.interim.get_or_insert_with(Buffer::small);
+            headers::write_interim(out, head, &self.fields, &response);
+        }
+        self.upstream.consume(len);
+        self.scan = Scan::response();
+        Ok(false)
+    }
+
+    /// The response is complete: keeps the connection for the next request if
+    /// the backend will take one.
+    pub(super) fn release(self, cx: Cx<'_>, now: Instant) {
+        let Some(response) = &self.response else { return };
+        let config = &self.picked.group.config;
+        let reusable = config.keepalive
+            && response.keep_alive
+            && response.framing != ResponseFraming::UntilClose
+            && self.upload.finished
+            && self.upstream.input().is_empty()
+            && !self.upstream.eof;
+        if !reusable {
+            return;
+        }
+        // A second less than the backend promised: it closes by its own clock.
+        let promised = response.keep_alive_timeout.map_or(config.idle_timeout, |seconds| {
+            std::time::Duration::from_secs(u64::from(seconds.saturating_sub(1)))
+        });
+        let until = now + promised.min(config.idle_timeout);
+        cx.worker.pool.put(self.picked.backend.id, self.upstream, until, config.max_idle);
+    }
+}
+
+fn closed(detail: String) -> Failure {
+    Failure::because(Cause::ClosedBeforeHeader, Phase::Response, detail)
+}

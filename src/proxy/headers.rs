@@ -1,0 +1,345 @@
+//! Writes the heads that go out: the request's to the backend, the response's
+//! to the client. Kept field lines are copied as they came, in runs.
+//!
+//! What is dropped, what is set and who may ask for it: RFC 9110 7.6.1 for
+//! hop-by-hop fields, DESIGN 4.9 for the forwarding fields.
+
+use super::buffer::Buffer;
+use super::message::{Cx, IpText, Request};
+use super::route::Route;
+use crate::config::HeaderEdits;
+use crate::http1::{
+    Field, Known, Method, RequestFraming, ResponseFraming, ResponseHead, Target, Version,
+    is_nominated, may_be_nominated,
+};
+use crate::policy::headers::{ForwardedFields, write_forwarded};
+
+/// The name lockgate has in `Via`.
+const VIA: &[u8] = b"lockgate";
+
+/// Writes the head of an attempt.
+pub(super) fn write_request(
+    out: &mut Buffer,
+    cx: Cx<'_>,
+    request: &Request,
+    route: &Route<'_>,
+    keepalive: bool,
+) {
+    write_request_line(out, request);
+    let absolute = matches!(request.head.form, Target::Absolute { .. });
+    if absolute || request.head.host.is_none() {
+        write_host(out, request, route);
+    }
+    let listener = &route.listener.config;
+    let trusted = !listener.trusted_proxies.is_empty()
+        && listener.trusted_proxies.contains(cx.peer.address.ip());
+    let forwarded = listener.forwarded;
+    let edits = &route.rule.config.request_headers;
+    let nominated = request.head.nominated;
+    let head = request.bytes.filled();
+    copy_fields(out, head, &request.fields, |field| {
+        let keep = match field.known {
+            Known::Other
+            | Known::Cookie
+            | Known::Trailer
+            | Known::Date
+            | Known::Server
+            | Known::SetCookie => true,
+            Known::Host => !absolute,
+            // An HTTP/1.0 client can't wait for a 100 (RFC 9110 10.1.1).
+            Known::Expect => request.head.version == Version::Http11,
+            Known::Via => !forwarded.contains(ForwardedFields::VIA),
+            Known::Forwarded => trusted && !forwarded.contains(ForwardedFields::FORWARDED),
+            Known::XForwardedProto
+            | Known::XForwardedHost
+            | Known::XForwardedPort
+            | Known::XForwardedClientSrcport => trusted,
+            // Written anew: framing, the list of addresses. Never passed on:
+            // what belongs to the client's connection, and look-alikes.
+            _ => false,
+        };
+        keep && !(nominated && names(head, &request.fields, field))
+            && !is_edited(edits, field.name.of(head))
+    });
+    match request.head.framing {
+        RequestFraming::None => {}
+        RequestFraming::Length(length) => push_length(out, length),
+        RequestFraming::Chunked => out.push(b"Transfer-Encoding: chunked\r\n"),
+    }
+    match (request.head.te_trailers, keepalive) {
+        (true, true) => out.push(b"TE: trailers\r\nConnection: TE\r\n"),
+        (true, false) => out.push(b"TE: trailers\r\nConnection: TE, close\r\n"),
+        (false, false) => out.push(b"Connection: close\r\n"),
+        (false, true) => {}
+    }
+    write_forwarding(out, cx, request, route, trusted);
+    push_edits(out, edits);
+    out.push(b"\r\n");
+}
+
+/// The request line: the client's own bytes whenever they say the same.
+fn write_request_line(out: &mut Buffer, request: &Request) {
+    let head = &request.head;
+    out.push(request.text(head.method_name));
+    out.push(b" ");
+    let path = request.path_and_query();
+    if matches!(head.form, Target::Absolute { .. }) && !path.starts_with(b"/") {
+        // RFC 9112 3.2.4: OPTIONS without a path means the server itself.
+        out.push(if head.method == Method::Options && path.is_empty() { b"*" } else { b"/" });
+    }
+    out.push(path);
+    out.push(b" HTTP/1.1\r\n");
+}
+
+/// `Host`, where the client's own is replaced or missing (HTTP/1.0).
+fn write_host(out: &mut Buffer, request: &Request, route: &Route<'_>) {
+    out.push(b"Host: ");
+    match request.authority() {
+        Some(authority) => out.push(authority),
+        None => match route.listener.config.domains.first() {
+            Some(domain) => out.push(domain.to_string().trim_start_matches("*.").as_bytes()),
+            None => out.push(b"localhost"),
+        },
+    }
+    out.push(b"\r\n");
+}
+
+/// The fields that tell the backend who asks.
+fn write_forwarding(
+    out: &mut Buffer,
+    cx: Cx<'_>,
+    request: &Request,
+    route: &Route<'_>,
+    trusted: bool,
+) {
+    let set = route.listener.config.forwarded;
+    let wants = |field, known| {
+        set.contains(field) && !(trusted && request.all(known).next().is_some())
+    };
+    out.push(b"X-Forwarded-For: ");
+    push_list(out, request, Known::XForwardedFor);
+    out.push(cx.peer.ip.as_bytes());
+    out.push(b"\r\n");
+    if wants(ForwardedFields::PROTO, Known::XForwardedProto) {
+        out.push(&route.port.forwarded_proto);
+    }
+    if wants(ForwardedFields::PORT, Known::XForwardedPort) {
+        out.push(&route.port.forwarded_port);
+    }
+    if wants(ForwardedFields::HOST, Known::XForwardedHost)
+        && let Some(host) = request.authority()
+    {
+        push_field(out, b"X-Forwarded-Host", host);
+    }
+    if set.contains(ForwardedFields::REAL_IP) {
+        if route.client == cx.peer.address.ip() {
+            push_field(out, b"X-Real-IP", cx.peer.ip.as_bytes());
+        } else {
+            push_field(out, b"X-Real-IP", IpText::of(route.client).as_bytes());
+        }
+    }
+    if wants(ForwardedFields::CLIENT_SRCPORT, Known::XForwardedClientSrcport) {
+        out.push(b"X-Forwarded-Client-srcport: ");
+        out.push_number(u64::from(cx.peer.address.port()));
+        out.push(b"\r\n");
+    }
+    if set.contains(ForwardedFields::FORWARDED) {
+        write_rfc7239(out, cx, request, trusted);
+    }
+    if set.contains(ForwardedFields::VIA) {
+        out.push(b"Via: ");
+        push_list(out, request, Known::Via);
+        out.push(if request.head.version == Version::Http11 { b"1.1 " } else { b"1.0 " });
+        out.push(VIA);
+        out.push(b"\r\n");
+    }
+}
+
+/// `Forwarded`, behind what a trusted proxy wrote.
+fn write_rfc7239(out: &mut Buffer, cx: Cx<'_>, request: &Request, trusted: bool) {
+    out.push(b"Forwarded: ");
+    if trusted {
+        push_list(out, request, Known::Forwarded);
+    }
+    let proto = if cx.peer.tls.is_some() { "https" } else { "http" };
+    let mut element = Vec::with_capacity(96);
+    write_forwarded(
+        &mut element,
+        cx.peer.address.ip(),
+        proto,
+        request.authority().unwrap_or_default(),
+    );
+    out.push(&element);
+    out.push(b"\r\n");
+}
+
+/// The values of a list field, each followed by a comma.
+fn push_list(out: &mut Buffer, request: &Request, known: Known) {
+    for field in request.all(known) {
+        let value = request.text(field.value);
+        if !value.is_empty() {
+            out.push(value);
+            out.push(b", ");
+        }
+    }
+}
+
+/// How a response goes to an HTTP/1 client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ResponseForm {
+    /// The client's version.
+    pub(super) version: Version,
+    /// Sent chunked.
+    pub(super) chunked: bool,
+    /// The connection stays open afterwards.
+    pub(super) keep_alive: bool,
+}
+
+/// Writes the head of a backend's response for the client.
+pub(super) fn write_response(
+    out: &mut Buffer,
+    cx: Cx<'_>,
+    head: &[u8],
+    fields: &[Field],
+    response: &ResponseHead,
+    edits: &HeaderEdits,
+    form: ResponseForm,
+) {
+    write_status_line(out, head, response);
+    let keeps_length = match response.framing {
+        ResponseFraming::Length(_) => true,
+        // The length a GET would have had, or of what a 304 stands for.
+        ResponseFraming::None => response.status >= 200 && response.status != 204,
+        _ => false,
+    };
+    copy_response_fields(out, head, fields, response, keeps_length, edits);
+    if !response.has_date {
+        cx.worker.with_date(|date| push_field(out, b"Date", date.as_bytes()));
+    }
+    if form.chunked {
+        out.push(b"Transfer-Encoding: chunked\r\n");
+    }
+    push_connection(out, form.version, form.keep_alive);
+    push_edits(out, edits);
+    out.push(b"\r\n");
+}
+
+/// Writes an interim (1xx) response as it came, less what is hop-by-hop.
+pub(super) fn write_interim(
+    out: &mut Buffer,
+    head: &[u8],
+    fields: &[Field],
+    response: &ResponseHead,
+) {
+    write_status_line(out, head, response);
+    copy_response_fields(out, head, fields, response, false, &HeaderEdits::default());
+    out.push(b"\r\n");
+}
+
+fn write_status_line(out: &mut Buffer, head: &[u8], response: &ResponseHead) {
+    out.push(b"HTTP/1.1 ");
+    out.push_number(u64::from(response.status));
+    out.push(b" ");
+    out.push(response.reason.of(head));
+    out.push(b"\r\n");
+}
+
+fn copy_response_fields(
+    out: &mut Buffer,
+    head: &[u8],
+    fields: &[Field],
+    response: &ResponseHead,
+    keeps_length: bool,
+    edits: &HeaderEdits,
+) {
+    copy_fields(out, head, fields, |field| {
+        let keep = match field.known {
+            Known::ContentLength => keeps_length,
+            Known::TransferEncoding
+            | Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::ProxyAuthenticate
+            | Known::ProxyAuthenticationInfo
+            | Known::Te
+            | Known::Upgrade => false,
+            _ => true,
+        };
+        keep && !(response.nominated && names(head, fields, field))
+            && !is_edited(edits, field.name.of(head))
+    });
+}
+
+/// `Connection`, where the version's default is not what is meant.
+pub(super) fn push_connection(out: &mut Buffer, version: Version, keep_alive: bool) {
+    match (version, keep_alive) {
+        (Version::Http11, true) => {}
+        (Version::Http10, true) => out.push(b"Connection: keep-alive\r\n"),
+        (_, false) => out.push(b"Connection: close\r\n"),
+    }
+}
+
+/// `Name: value`.
+pub(super) fn push_field(out: &mut Buffer, name: &[u8], value: &[u8]) {
+    out.push(name);
+    out.push(b": ");
+    out.push(value);
+    out.push(b"\r\n");
+}
+
+/// `Content-Length`.
+pub(super) fn push_length(out: &mut Buffer, length: u64) {
+    out.push(b"Content-Length: ");
+    out.push_number(length);
+    out.push(b"\r\n");
+}
+
+/// The fields a rule sets.
+pub(super) fn push_edits(out: &mut Buffer, edits: &HeaderEdits) {
+    for (name, value) in &edits.set {
+        push_field(out, name.as_bytes(), value.as_bytes());
+    }
+}
+
+/// A `Connection` field asks for this field's removal, and may.
+fn names(head: &[u8], fields: &[Field], field: &Field) -> bool {
+    may_be_nominated(field.known) && is_nominated(head, fields, field.name.of(head))
+}
+
+/// A rule drops or replaces fields of that name.
+fn is_edited(edits: &HeaderEdits, name: &[u8]) -> bool {
+    if edits.is_empty() {
+        return false;
+    }
+    let same = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+    edits.remove.iter().any(|other| same(other)) || edits.set.iter().any(|(other, _)| same(other))
+}
+
+/// Copies the lines `keep` says yes to, neighbouring ones together.
+fn copy_fields(
+    out: &mut Buffer,
+    head: &[u8],
+    fields: &[Field],
+    mut keep: impl FnMut(&Field) -> bool,
+) {
+    let mut run = match fields.first() {
+        Some(first) => first.name.start..first.name.start,
+        None => return,
+    };
+    for field in fields {
+        if keep(field) {
+            run.end = field.end;
+            continue;
+        }
+        push_range(out, head, &run);
+        run = field.end..field.end;
+    }
+    push_range(out, head, &run);
+}
+
+fn push_range(out: &mut Buffer, head: &[u8], range: &std::ops::Range<u32>) {
+    if range.start < range.end {
+        // A head's offsets fit usize: it lies in memory.
+        out.push(head.get(range.start as usize..range.end as usize).unwrap_or_default());
+    }
+}

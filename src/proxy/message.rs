@@ -1,0 +1,157 @@
+//! A request's head with the bytes it was parsed from, and who sent it.
+
+use std::fmt::{self, Write as _};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::buffer::{Buffer, FieldList};
+use super::worker::{View, Worker};
+use crate::http1::{Field, Known, RequestHead, Span, Target};
+use crate::policy::access::{self, Networks};
+use crate::state::Identity;
+
+/// A parsed request head, alive until its response is done.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) bytes: Buffer,
+    pub(super) fields: FieldList,
+    pub(super) head: RequestHead,
+}
+
+impl Request {
+    /// The bytes of a span of the head.
+    #[inline]
+    pub(super) fn text(&self, span: Span) -> &[u8] {
+        span.of(self.bytes.filled())
+    }
+
+    /// Who the request is for: an absolute target's authority replaces `Host`
+    /// (RFC 9112 3.2.2).
+    pub(super) fn authority(&self) -> Option<&[u8]> {
+        match self.head.form {
+            Target::Absolute { authority, .. } => Some(self.text(authority)),
+            _ => self.head.host.map(|host| self.text(host)),
+        }
+    }
+
+    /// The target in the form a backend gets it, as sent: `/path?query` or
+    /// `*`. An absolute target without a path begins with its query or is
+    /// empty; the `/` in front is the caller's.
+    pub(super) fn path_and_query(&self) -> &[u8] {
+        match self.head.form {
+            Target::Absolute { path, .. } => self.text(path),
+            _ => self.text(self.head.target),
+        }
+    }
+
+    /// All fields of that meaning, in order.
+    pub(super) fn all(&self, known: Known) -> impl DoubleEndedIterator<Item = &Field> {
+        self.fields.iter().filter(move |field| field.known == known)
+    }
+
+    /// The value of the first field of that name.
+    pub(super) fn value_of(&self, name: &[u8]) -> Option<&[u8]> {
+        let named = |field: &&Field| self.text(field.name).eq_ignore_ascii_case(name);
+        self.fields.iter().find(named).map(|field| self.text(field.value))
+    }
+
+    /// The address the request is logged, limited and hashed by.
+    pub(super) fn client_address(&self, peer: IpAddr, trusted: &Networks) -> IpAddr {
+        if trusted.is_empty() {
+            return peer;
+        }
+        let entries = self
+            .all(Known::XForwardedFor)
+            .rev()
+            .flat_map(|field| access::entries_from_right(self.text(field.value)));
+        access::client_address(peer, trusted, entries)
+    }
+}
+
+/// What is known of a client's connection, the same for all its requests.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    /// The address as text, formatted once.
+    pub(super) ip: IpText,
+    /// The number of the port it came to.
+    pub(super) port: u16,
+    /// For TLS connections.
+    pub(super) tls: Option<TlsFacts>,
+}
+
+/// What the handshake settled.
+#[derive(Debug)]
+pub(super) struct TlsFacts {
+    /// Whose certificate was shown.
+    pub(super) identity: Arc<Identity>,
+    /// The name the client asked for, lower-cased.
+    pub(super) name: Option<Box<str>>,
+}
+
+impl Peer {
+    pub(super) fn new(address: SocketAddr, port: u16) -> Peer {
+        // A dual-stack socket would show IPv4 clients as ::ffff:1.2.3.4.
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        Peer { ip: IpText::of(address.ip()), address, port, tls: None }
+    }
+}
+
+/// What serving a request needs besides the request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cx<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) view: &'a Rc<View>,
+    pub(super) peer: &'a Peer,
+}
+
+/// An IP address as text, without allocation.
+#[derive(Clone, Copy)]
+pub(super) struct IpText {
+    bytes: [u8; IpText::MAX],
+    len: u8,
+}
+
+impl IpText {
+    /// An IPv6 address with an embedded IPv4 one: 45 characters.
+    const MAX: usize = 45;
+
+    pub(super) fn of(ip: IpAddr) -> IpText {
+        let mut text = IpText { bytes: [0; IpText::MAX], len: 0 };
+        // It fits: see MAX.
+        let _ = write!(text, "{ip}");
+        text
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for IpText {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let from = usize::from(self.len);
+        let room = self.bytes.get_mut(from..from + part.len()).ok_or(fmt::Error)?;
+        room.copy_from_slice(part.as_bytes());
+        self.len = u8::try_from(from + part.len()).map_err(|_| fmt::Error)?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for IpText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_address_fits() {
+        let longest: IpAddr = "1111:2222:3333:4444:5555:6666:7777:8888".parse().unwrap();
+        assert_eq!(IpText::of(longest).as_bytes(), longest.to_string().as_bytes());
+    }
+}

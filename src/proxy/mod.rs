@@ -1,0 +1,160 @@
+//! The data plane, in the order of a request's way:
+//!
+//! 1. [`accept`] takes a connection,
+//! 2. [`tls`] shakes hands,
+//! 3. [`connection`] reads requests and sends responses,
+//! 4. [`request`] decides what happens to each, with [`route`],
+//! 5. [`forward`] sends it to a backend, over a connection of the [`pool`],
+//! 6. [`respond`] answers what lockgate answers itself.
+//!
+//! [`body`] moves bodies, [`headers`] writes heads, [`error`] lists what can go
+//! wrong. A [`worker`] is the thread all of this happens on, from the first
+//! byte to the last.
+
+mod accept;
+mod tls;
+// 3.
+mod connection;
+// 4.
+mod request;
+mod route;
+// 5.
+mod forward;
+mod pool;
+// 6.
+mod respond;
+
+mod body;
+mod buffer;
+mod client;
+mod conn;
+mod deadline;
+mod error;
+mod headers;
+mod message;
+mod worker;
+
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, timeout_at};
+use tracing::error;
+
+pub use error::{Cause, Phase};
+pub(crate) use worker::Shared;
+use worker::Worker;
+
+/// What the control plane wants of the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Serve.
+    Run,
+    /// Accept no more, finish what is in flight; whatever is left after
+    /// `within` is cut (`None`: never).
+    Drain {
+        /// How long to wait.
+        within: Option<Duration>,
+    },
+    /// End at once.
+    Stop,
+}
+
+/// A listening socket of one worker.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    /// Bound, listening, not blocking.
+    pub listener: TcpListener,
+    /// The port's number in the configuration.
+    pub port: u16,
+}
+
+/// Runs a worker on the calling thread until it is told to end. Gives whether
+/// everything in flight was finished.
+///
+/// # Errors
+/// When the thread's event loop can't be set up.
+pub(crate) fn run_worker(
+    index: usize,
+    shared: Arc<Shared>,
+    sockets: Vec<Socket>,
+    orders: watch::Receiver<Order>,
+) -> std::io::Result<bool> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        let worker = Rc::new(Worker::new(index, shared));
+        let mut tended = Vec::new();
+        for socket in sockets {
+            let listener = tokio::net::TcpListener::from_std(socket.listener)?;
+            let tending = tend(Rc::clone(&worker), listener, socket.port, orders.clone());
+            tended.push(spawn_local(tending));
+        }
+        spawn_local(sweep(Rc::clone(&worker)));
+        Ok(follow(&worker, tended, orders).await)
+    })
+}
+
+/// Keeps a socket accepting: a panic in it, which would be a bug, must not
+/// leave the port deaf.
+async fn tend(
+    worker: Rc<Worker>,
+    listener: tokio::net::TcpListener,
+    port: u16,
+    mut orders: watch::Receiver<Order>,
+) {
+    let listener = Rc::new(listener);
+    loop {
+        let mut accepting = {
+            let (worker, listener) = (Rc::clone(&worker), Rc::clone(&listener));
+            spawn_local(async move { accept::accept(worker, &listener, port).await })
+        };
+        tokio::select! {
+            ended = &mut accepting => error!(port, ?ended, "accepting broke and is started again"),
+            _ = orders.wait_for(|order| *order != Order::Run) => {
+                accepting.abort();
+                return accept::accept_queued(&worker, &listener, port).await;
+            }
+        }
+    }
+}
+
+/// Closes upstream connections that were idle for too long.
+async fn sweep(worker: Rc<Worker>) {
+    loop {
+        tokio::time::sleep(pool::SWEEP).await;
+        worker.pool.sweep(Instant::now());
+    }
+}
+
+/// Waits for orders and carries them out.
+async fn follow(
+    worker: &Rc<Worker>,
+    tended: Vec<JoinHandle<()>>,
+    mut orders: watch::Receiver<Order>,
+) -> bool {
+    // The sender lives as long as the process wants its workers.
+    let order = orders.wait_for(|order| *order != Order::Run).await.map(|order| *order);
+    let Ok(Order::Drain { within }) = order else { return false };
+    // What is queued at the sockets was promised service: it is taken first.
+    for socket in tended {
+        let _ = socket.await;
+    }
+    worker.stop();
+    let stopped_early = orders.wait_for(|order| *order == Order::Stop);
+    let emptied = async {
+        tokio::select! {
+            () = worker.emptied() => true,
+            _ = stopped_early => false,
+        }
+    };
+    let finished = match within {
+        None => emptied.await,
+        Some(within) => timeout_at(Instant::now() + within, emptied).await.unwrap_or(false),
+    };
+    worker.pool.clear();
+    finished
+}

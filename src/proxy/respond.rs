@@ -1,0 +1,189 @@
+//! lockgate's own responses: redirects, fixed answers, errors.
+
+use std::borrow::Cow;
+
+use super::buffer::Buffer;
+use super::error::{Cause, Failure};
+use super::headers::{push_connection, push_edits, push_field, push_length};
+use super::message::{Cx, Request};
+use super::route::Route;
+use crate::config::{HeaderEdits, Protocol, Redirect, RedirectTarget};
+use crate::http1::{Method, Version};
+use crate::state::{Group, Listener};
+use crate::telemetry::failures::FailureLine;
+
+/// A response of lockgate's own.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: u16,
+    /// Field names and values besides those every answer has.
+    fields: Vec<(&'static str, Vec<u8>)>,
+    edits: HeaderEdits,
+    body: Vec<u8>,
+    /// The connection can't be used any more: the request was not understood.
+    pub(super) close: bool,
+}
+
+/// Where in the configuration something happened, as far as it is known.
+pub(super) type Place<'a> = (&'a Listener, Option<&'a Group>);
+
+/// Sends the client elsewhere.
+pub(super) fn redirect(request: &Request, redirect: &Redirect) -> Answer {
+    let mut location = Vec::new();
+    match &redirect.to {
+        RedirectTarget::Url(url) => location.extend_from_slice(url.as_bytes()),
+        RedirectTarget::SameHost { protocol, port } => {
+            let (scheme, own) = match protocol {
+                Protocol::Http => ("http", 80),
+                Protocol::Https => ("https", 443),
+            };
+            location.extend_from_slice(scheme.as_bytes());
+            location.extend_from_slice(b"://");
+            location.extend_from_slice(without_port(request.authority().unwrap_or_default()));
+            if *port != own {
+                location.extend_from_slice(format!(":{port}").as_bytes());
+            }
+            let path = request.path_and_query();
+            if !path.starts_with(b"/") {
+                location.push(b'/');
+            }
+            if path != b"*" {
+                location.extend_from_slice(path);
+            }
+        }
+    }
+    Answer {
+        status: redirect.code,
+        fields: vec![("Location", location)],
+        edits: HeaderEdits::default(),
+        body: format!("{} {}\n", redirect.code, reason(redirect.code)).into_bytes(),
+        close: false,
+    }
+}
+
+/// A rule's `respond`.
+pub(super) fn fixed(route: &Route<'_>, status: u16, body: &str) -> Answer {
+    Answer {
+        status,
+        fields: Vec::new(),
+        edits: route.rule.config.response_headers.clone(),
+        body: body.as_bytes().to_vec(),
+        close: false,
+    }
+}
+
+/// The answer to a request that failed: short, plain, with the id that its log
+/// line has. `Proxy-Status` (RFC 9209) tells a trusted peer the cause.
+pub(super) fn error(failure: &Failure, request_id: u64, trusted: bool) -> Answer {
+    let status = failure.cause.status();
+    let mut fields = Vec::new();
+    match failure.cause {
+        Cause::Method => {
+            fields.push(("Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_vec()));
+        }
+        Cause::Limit | Cause::Stopping => fields.push(("Retry-After", b"1".to_vec())),
+        _ => {}
+    }
+    if trusted {
+        let value = format!(
+            "lockgate; error={}; details=\"{}\"",
+            failure.cause.proxy_status(),
+            failure.cause
+        );
+        fields.push(("Proxy-Status", value.into_bytes()));
+    }
+    let reason = reason(status);
+    Answer {
+        status,
+        fields,
+        edits: HeaderEdits::default(),
+        body: format!("{status} {reason}\nrequest id {request_id:016x}\n").into_bytes(),
+        close: matches!(failure.cause, Cause::Malformed | Cause::UriTooLong | Cause::HeaderTooLarge),
+    }
+}
+
+/// Writes the whole answer.
+pub(super) fn write(
+    out: &mut Buffer,
+    cx: Cx<'_>,
+    answer: &Answer,
+    method: Method,
+    version: Version,
+    keep_alive: bool,
+) {
+    out.push(b"HTTP/1.1 ");
+    out.push_number(u64::from(answer.status));
+    out.push(b" ");
+    out.push(reason(answer.status).as_bytes());
+    out.push(b"\r\n");
+    cx.worker.with_date(|date| push_field(out, b"Date", date.as_bytes()));
+    let has_body = !matches!(answer.status, 204 | 304);
+    let sets_type =
+        answer.edits.set.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    if has_body {
+        if !sets_type {
+            push_field(out, b"Content-Type", b"text/plain; charset=utf-8");
+        }
+        push_length(out, answer.body.len() as u64);
+    }
+    for (name, value) in &answer.fields {
+        push_field(out, name.as_bytes(), value);
+    }
+    push_edits(out, &answer.edits);
+    push_connection(out, version, keep_alive);
+    out.push(b"\r\n");
+    if has_body && method != Method::Head {
+        out.push(&answer.body);
+    }
+}
+
+/// Writes the log line of a failure.
+pub(super) fn log(
+    cx: Cx<'_>,
+    request: Option<&Request>,
+    place: Option<Place<'_>>,
+    failure: &Failure,
+    request_id: u64,
+) {
+    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    let (listener, group) = match place {
+        Some((listener, group)) => (Some(listener), group),
+        None => (None, None),
+    };
+    cx.worker.failures.write(|| FailureLine {
+        request_id,
+        status: failure.cause.status(),
+        cause: failure.cause.name(),
+        phase: failure.phase.name(),
+        detail: Cow::Borrowed(&failure.detail),
+        client: cx.peer.address.ip(),
+        port: cx.peer.port,
+        game: listener.map(|listener| &*listener.game),
+        group: group.map(|group| &*group.config.name),
+        backend: failure.backend.as_deref(),
+        method: request.map(|request| text(request.text(request.head.method_name))),
+        host: request.and_then(Request::authority).map(text),
+        path: request.map(|request| text(request.path_and_query())),
+    });
+}
+
+/// The host of an authority, without its port.
+fn without_port(authority: &[u8]) -> &[u8] {
+    // The colons inside an IPv6 literal are followed by its bracket.
+    let colon = authority.iter().rposition(|byte| *byte == b':');
+    let bracket = authority.iter().rposition(|byte| *byte == b']');
+    match colon {
+        Some(colon) if bracket.is_none_or(|bracket| bracket < colon) => {
+            authority.get(..colon).unwrap_or_default()
+        }
+        _ => authority,
+    }
+}
+
+/// The reason phrase of a status lockgate sends itself.
+fn reason(status: u16) -> &'static str {
+    http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("Status")
+}

@@ -1,0 +1,124 @@
+//! From a request to the rule that takes it: port, then domain, then path.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::error::{Cause, Failure, Phase};
+use super::message::{Cx, Request};
+use crate::config::Protocol;
+use crate::http1::Method;
+use crate::policy::route::{HostName, PathError, normalize_path};
+use crate::state::{Group, Listener, Port, Rule};
+
+/// Where a request belongs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route<'a> {
+    pub(super) port: &'a Port,
+    pub(super) listener: &'a Listener,
+    pub(super) rule: &'a Rule,
+    /// The address the request counts as coming from.
+    pub(super) client: IpAddr,
+}
+
+impl Route<'_> {
+    /// The most a request body may have, in bytes.
+    pub(super) fn max_body(&self) -> Option<u64> {
+        self.rule.config.max_body.unwrap_or(self.listener.config.max_body)
+    }
+
+    /// How long the group's backends may be silent.
+    pub(super) fn response_timeout(&self, group: &Group) -> Duration {
+        self.rule.config.response_timeout.unwrap_or(group.config.response_timeout)
+    }
+}
+
+/// Finds the listener a request is for, whether or not a rule of it takes the
+/// request.
+pub(super) fn listener<'a>(
+    cx: Cx<'a>,
+    request: &Request,
+) -> Result<(&'a Port, &'a Listener), Failure> {
+    let snapshot = &cx.view.snapshot;
+    // The port was taken away by a reload while the connection lived.
+    let port = snapshot.port(cx.peer.port).ok_or_else(|| misdirected("the port is gone"))?;
+    let index = match (request.authority(), port.protocol) {
+        (Some(authority), _) => HostName::parse(authority)
+            .ok_or_else(|| Failure::because(Cause::Malformed, Phase::Request, "host name"))
+            .map(|host| port.hosts.resolve(host.as_str()))?
+            .ok_or_else(|| misdirected("no listener of the port has this Host")),
+        // HTTP/1.0 without Host: what the TLS name says, or the default.
+        (None, Protocol::Https) => cx
+            .peer
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.name.as_deref())
+            .map_or_else(|| port.hosts.default(), |name| port.hosts.resolve(name))
+            .ok_or_else(|| misdirected("neither Host nor TLS name")),
+        (None, Protocol::Http) => port
+            .hosts
+            .default()
+            .ok_or_else(|| Failure::because(Cause::Malformed, Phase::Request, "no Host")),
+    }?;
+    let listener =
+        snapshot.listeners.get(*index).ok_or_else(|| misdirected("the listener is gone"))?;
+    check_identity(cx, listener)?;
+    Ok((port, listener))
+}
+
+/// RFC 9110 7.4: a request may come only on a connection whose handshake was
+/// good for it. Without that a client could pass by another listener's
+/// `client_ca`.
+fn check_identity(cx: Cx<'_>, listener: &Listener) -> Result<(), Failure> {
+    match (&cx.peer.tls, &listener.identity) {
+        (None, None) => Ok(()),
+        (Some(tls), Some(wanted)) => {
+            let good = if tls.name.is_some() {
+                wanted.accepts(&tls.identity)
+            } else {
+                // No name was asked for: Host decides, but never past a
+                // client_ca that this handshake did not check.
+                !wanted.client_ca || std::ptr::eq(&**wanted, &*tls.identity)
+            };
+            if good { Ok(()) } else { Err(misdirected("the TLS name leads to another listener")) }
+        }
+        _ => Err(misdirected("the port's protocol changed")),
+    }
+}
+
+/// Finds the rule of the listener that takes the request, if the client may
+/// ask at all.
+pub(super) fn rule<'a>(
+    cx: Cx<'a>,
+    request: &Request,
+    port: &'a Port,
+    listener: &'a Listener,
+) -> Result<Route<'a>, Failure> {
+    let client =
+        request.client_address(cx.peer.address.ip(), &listener.config.trusted_proxies);
+    if !listener.config.access.is_open() && !listener.config.access.permits(client) {
+        return Err(Failure::because(Cause::Denied, Phase::Request, client));
+    }
+    if matches!(request.head.method, Method::Connect | Method::Trace) {
+        return Err(Failure::new(Cause::Method, Phase::Request));
+    }
+    let path = request.path_and_query();
+    let mut scratch = Vec::new();
+    let path = match path.first() {
+        Some(b'/') => normalize_path(path, &mut scratch).map_err(bad_path)?,
+        // `OPTIONS *`, or an absolute target without a path.
+        _ => b"/",
+    };
+    let rule = listener.paths.find(path).and_then(|index| listener.rules.get(*index));
+    match rule {
+        Some(rule) => Ok(Route { port, listener, rule, client }),
+        None => Err(Failure::new(Cause::NoRule, Phase::Request)),
+    }
+}
+
+fn bad_path(error: PathError) -> Failure {
+    Failure::because(Cause::Malformed, Phase::Request, error)
+}
+
+fn misdirected(why: &str) -> Failure {
+    Failure::because(Cause::Misdirected, Phase::Request, why)
+}

@@ -1,0 +1,205 @@
+//! A worker: one thread, one loop, and all that is its own. A request never
+//! leaves the worker that accepted it, so nothing here is locked or shared.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
+use std::time::SystemTime;
+
+use tokio::sync::Notify;
+
+use super::pool::Pool;
+use crate::policy::balance::Cursor;
+use crate::state::{Live, Snapshot};
+use crate::telemetry::failures::FailureLog;
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The current snapshot.
+    pub live: Live,
+    /// Client connections of all workers.
+    pub connections: AtomicUsize,
+    /// The most of them.
+    pub max_connections: usize,
+}
+
+/// The snapshot together with a worker's own places in it.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) snapshot: Arc<Snapshot>,
+    /// One per group.
+    cursors: Vec<RefCell<Cursor>>,
+}
+
+impl View {
+    fn new(snapshot: Arc<Snapshot>) -> View {
+        let cursors =
+            snapshot.groups.iter().map(|group| RefCell::new(Cursor::new(&group.schedule)));
+        View { cursors: cursors.collect(), snapshot }
+    }
+
+    /// The worker's place in the cycle of the group at this index.
+    pub(super) fn cursor(&self, group: usize) -> Option<&RefCell<Cursor>> {
+        self.cursors.get(group)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
+    view: RefCell<Rc<View>>,
+    pub(super) pool: Pool,
+    pub(super) failures: FailureLog,
+    stopping: Cell<bool>,
+    registry: RefCell<Registry>,
+    emptied: Notify,
+    dice: Cell<u64>,
+    request_ids: Cell<u64>,
+    date: RefCell<(u64, String)>,
+}
+
+/// The connections a worker has, so that a stop reaches those that wait.
+#[derive(Debug, Default)]
+struct Registry {
+    wakers: Vec<Option<Waker>>,
+    free: Vec<usize>,
+    count: usize,
+}
+
+impl Worker {
+    /// `index` only has to differ between the workers of a process.
+    pub(super) fn new(index: usize, shared: Arc<Shared>) -> Worker {
+        let seed = seed(index);
+        Worker {
+            view: RefCell::new(Rc::new(View::new(shared.live.load()))),
+            shared,
+            pool: Pool::default(),
+            failures: FailureLog::default(),
+            stopping: Cell::new(false),
+            registry: RefCell::default(),
+            emptied: Notify::new(),
+            dice: Cell::new(seed | 1),
+            request_ids: Cell::new(seed.rotate_left(32)),
+            date: RefCell::default(),
+        }
+    }
+
+    /// The current view; a request keeps the one it began with.
+    pub(super) fn view(&self) -> Rc<View> {
+        let mut view = self.view.borrow_mut();
+        if view.snapshot.generation != self.shared.live.generation() {
+            *view = Rc::new(View::new(self.shared.live.load()));
+        }
+        Rc::clone(&view)
+    }
+
+    /// 64 random bits (xorshift64*): for load balancing, not for secrets.
+    pub(super) fn chance(&self) -> u64 {
+        let mut x = self.dice.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.dice.set(x);
+        x.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// An id for a request that needs one: unlike any other of this machine's
+    /// in practice, and short enough to be read out on the telephone.
+    pub(super) fn request_id(&self) -> u64 {
+        let id = self.request_ids.get().wrapping_add(1);
+        self.request_ids.set(id);
+        id
+    }
+
+    /// Calls `write` with the current time as HTTP writes it, for instance
+    /// `Sun, 06 Nov 1994 08:49:37 GMT`. Formatted once a second.
+    pub(super) fn with_date(&self, write: impl FnOnce(&str)) {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut date = self.date.borrow_mut();
+        if date.0 != second || date.1.is_empty() {
+            *date = (second, httpdate::fmt_http_date(now));
+        }
+        write(&date.1);
+    }
+
+    /// The process is ending: connections end after the request they serve.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Begins the end: wakes every connection.
+    pub(super) fn stop(&self) {
+        self.stopping.set(true);
+        let wakers: Vec<Waker> = self.registry.borrow().wakers.iter().flatten().cloned().collect();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    /// Waits until the last connection is gone.
+    pub(super) async fn emptied(&self) {
+        while self.registry.borrow().count > 0 {
+            self.emptied.notified().await;
+        }
+    }
+
+    /// Counts a client connection in; `None` when there are too many.
+    pub(super) fn admit(self: &Rc<Self>) -> Option<Seat> {
+        let before = self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        if before >= self.shared.max_connections {
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        let mut registry = self.registry.borrow_mut();
+        registry.count += 1;
+        let place = registry.free.pop().unwrap_or(registry.wakers.len());
+        if place == registry.wakers.len() {
+            registry.wakers.push(None);
+        }
+        drop(registry);
+        Some(Seat { worker: Rc::clone(self), place })
+    }
+}
+
+/// A counted connection; dropping it counts it out, however its task ended.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) worker: Rc<Worker>,
+    place: usize,
+}
+
+impl Seat {
+    /// [`Worker::stop`] shall wake this task.
+    pub(super) fn register(&self, waker: &Waker) {
+        if let Some(place) = self.worker.registry.borrow_mut().wakers.get_mut(self.place) {
+            *place = Some(waker.clone());
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        let mut registry = self.worker.registry.borrow_mut();
+        if let Some(place) = registry.wakers.get_mut(self.place) {
+            *place = None;
+        }
+        registry.free.push(self.place);
+        registry.count -= 1;
+        if registry.count == 0 {
+            self.worker.emptied.notify_one();
+        }
+    }
+}
+
+/// Differs between processes and workers; the standard library's hasher keys
+/// are the system's randomness.
+fn seed(index: usize) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(index)
+}

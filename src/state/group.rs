@@ -1,0 +1,138 @@
+//! A backend group as requests see it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::config::{self, AdminState};
+use crate::policy::balance::{Balance, Member, Schedule, key_hash};
+
+/// A group of the snapshot: its settings, its backends, and what the balance
+/// computed of them.
+#[derive(Debug)]
+pub struct Group {
+    /// The drop-in it stands in.
+    pub game: Arc<str>,
+    /// Its settings.
+    pub config: config::Group,
+    /// Its backends, in the order written.
+    pub backends: Vec<Arc<Backend>>,
+    /// Computed once for the balance.
+    pub schedule: Schedule,
+    /// Somebody asks for the load of its backends: `wlc`, `p2c`, or a limit.
+    counts_load: bool,
+}
+
+impl Group {
+    pub(super) fn new(game: Arc<str>, config: config::Group) -> Group {
+        let members: Vec<Member> = config
+            .backends
+            .iter()
+            .map(|backend| Member {
+                weight: backend.weight,
+                backup: backend.backup,
+                seed: key_hash(backend.name.as_bytes()),
+            })
+            .collect();
+        let schedule = Schedule::new(&config.balance, &members);
+        let counts_load = matches!(config.balance, Balance::Wlc | Balance::P2c)
+            || config.backends.iter().any(|backend| backend.max_connections.is_some());
+        let backends = config.backends.iter().cloned().map(|b| Arc::new(Backend::new(b))).collect();
+        Group { game, config, backends, schedule, counts_load }
+    }
+
+    /// Whether requests in flight have to be counted.
+    #[must_use]
+    pub fn counts_load(&self) -> bool {
+        self.counts_load
+    }
+}
+
+/// One server of a group, shared by all workers.
+#[derive(Debug)]
+pub struct Backend {
+    /// Its settings.
+    pub config: config::Backend,
+    /// Tells it from every other backend of this process's life; names the
+    /// upstream connections kept for it.
+    pub id: u64,
+    /// Requests in flight over all workers, kept only where
+    /// [`Group::counts_load`]. On a cache line of its own: every worker writes.
+    load: Line<AtomicU32>,
+}
+
+/// Keeps a value off its neighbours' cache lines (two, for the prefetcher).
+#[derive(Debug)]
+#[repr(align(128))]
+struct Line<T>(T);
+
+impl Backend {
+    fn new(config: config::Backend) -> Backend {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Backend {
+            config,
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            load: Line(AtomicU32::new(0)),
+        }
+    }
+
+    /// May be picked: in service and not full.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.config.state == AdminState::Ready && !self.is_full()
+    }
+
+    /// As many requests in flight as `max_connections` allows.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.config.max_connections.is_some_and(|max| self.load() >= max)
+    }
+
+    /// Requests in flight, where they are counted.
+    #[must_use]
+    pub fn load(&self) -> u32 {
+        self.load.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request in. False, and nothing counted, when another worker
+    /// took the last place since the pick.
+    #[must_use]
+    pub fn enter(&self) -> bool {
+        let before = self.load.0.fetch_add(1, Ordering::Relaxed);
+        if self.config.max_connections.is_some_and(|max| before >= max) {
+            self.leave();
+            return false;
+        }
+        true
+    }
+
+    /// Counts a request out that [`Backend::enter`] counted in.
+    pub fn leave(&self) {
+        self.load.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backend(max: Option<u32>) -> Backend {
+        Backend::new(config::Backend {
+            name: "b".into(),
+            address: ([127, 0, 0, 1], 1).into(),
+            weight: 100,
+            max_connections: max,
+            backup: false,
+            state: AdminState::Ready,
+        })
+    }
+
+    #[test]
+    fn the_last_place_is_given_once() {
+        let backend = backend(Some(2));
+        assert!(backend.enter() && backend.enter());
+        assert!(!backend.enter() && !backend.is_available());
+        assert_eq!(backend.load(), 2);
+        backend.leave();
+        assert!(backend.is_available() && backend.enter());
+    }
+}

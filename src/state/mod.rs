@@ -1,0 +1,10 @@
+//! What runs now: one [`Live`] cell holding the current [`Snapshot`], and what
+//! of a backend outlives snapshots.
+
+mod group;
+mod identity;
+mod snapshot;
+
+pub use group::{Backend, Group};
+pub use identity::Identity;
+pub use snapshot::{BuildError, Listener, Live, Port, Rule, Snapshot};

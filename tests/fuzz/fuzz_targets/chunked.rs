@@ -1,0 +1,12 @@
+//! A chunked body means the same to us, however it arrives, as to a reader that has all of it.
+#![no_main]
+
+use lockgate::http1;
+
+#[path = "../oracle.rs"]
+mod oracle;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    oracle::check_chunked(input, 32 << 10);
+    oracle::check_chunked(input, 16);
+});

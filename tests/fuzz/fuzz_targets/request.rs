@@ -1,0 +1,12 @@
+//! Whatever we take for a request has one strict meaning, and we forward just that.
+#![no_main]
+
+use lockgate::http1;
+
+#[path = "../oracle.rs"]
+mod oracle;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    oracle::check_request(input, &http1::HeadLimits::default());
+    oracle::check_request(input, &oracle::SMALL);
+});

@@ -1,0 +1,207 @@
+//! Clients and backends that go away in the middle (DESIGN 4.9, ER-06): a
+//! client's reset aborts what may be repeated and lets the rest complete; a
+//! response that is cut at the backend is cut for the client, and is never
+//! made to look whole.
+
+use std::io::ErrorKind;
+
+use crate::support::{Backend, Client, Gate, Site, eventually};
+
+#[test]
+fn er_06_a_reset_aborts_a_get() {
+    let b1 = Backend::hanging("B1");
+    for site in [Site::before(&b1), Site::https().backend(&b1).start()] {
+        let left = b1.left();
+        let seen = b1.executions();
+        let mut client = site.connect();
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        b1.wait_for_executions(seen + 1);
+        client.reset();
+        eventually("the backend sees the connection end", || b1.left() > left);
+        site.lockgate.wait_for_log(&["cause=client_gone", "status=499"]);
+    }
+}
+
+#[test]
+fn er_06_a_reset_while_the_body_flows_aborts_a_get() {
+    let b1 = Backend::scripted("B1", |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+        exchange.wait_until_left();
+    });
+    let site = Site::before(&b1);
+    let mut client = site.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    client.peek_more();
+    client.reset();
+    eventually("the backend sees the connection end", || b1.left() == 1);
+}
+
+#[test]
+fn er_06_a_post_whose_body_had_arrived_completes() {
+    let gate = Gate::default();
+    let hold = gate.clone();
+    let b1 = Backend::scripted("B1", move |exchange| {
+        exchange.read_body();
+        if exchange.request().method() == "POST" {
+            hold.pass();
+        }
+        exchange.reply("done");
+    });
+    let site = Site::http()
+        .rule("path = \"/fixed\"\nrespond = { status = 200, body = \"\" }")
+        .backend(&b1)
+        .start();
+    let mut client = site.connect();
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello");
+    b1.wait_for_completed(1);
+    client.reset();
+    // These are answered after the reset was seen: there is one worker.
+    for _ in 0..3 {
+        site.get("/fixed").expect(200);
+    }
+    assert_eq!(b1.open(), 1);
+    gate.open();
+    site.lockgate.wait_for_log(&["status=499"]);
+    // The connection was not aborted: it serves the next request.
+    site.get("/").expect(200);
+    assert_eq!(b1.connections(), 1);
+}
+
+#[test]
+fn a_client_that_ends_inside_its_request_aborts_it() {
+    let b1 = Backend::named("B1");
+    let site = Site::before(&b1);
+    // Inside the head: the backend hears nothing.
+    let mut client = site.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a.t");
+    client.half_close();
+    client.read_to_end();
+    b1.assert_untouched();
+    // Inside the body: the backend never gets a whole request.
+    for request in [
+        "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nhalf",
+        "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ] {
+        let mut client = site.connect();
+        client.send(request);
+        client.half_close();
+        client.read_to_end();
+        eventually("the backend's connection ends", || b1.open() == 0);
+    }
+    assert_eq!(b1.completed(), 0);
+}
+
+#[test]
+fn a_client_that_leaves_between_requests_is_no_failure() {
+    let b1 = Backend::named("B1");
+    let site = Site::before(&b1);
+    let mut client = site.connect();
+    client.get("a.test", "/").expect(200);
+    client.half_close();
+    client.assert_closed();
+    site.connect().reset();
+    let mut client = site.connect();
+    client.get("a.test", "/").expect(200);
+    client.reset();
+    site.get("/").expect(200);
+    assert!(!site.lockgate.log().contains("cause="), "{}", site.lockgate.log());
+}
+
+/// A backend that answers these bytes and then ends the connection.
+fn cutting(bytes: &'static str, reset: bool) -> Backend {
+    Backend::scripted("B1", move |exchange| {
+        exchange.read_body();
+        exchange.send(bytes);
+        if reset {
+            // The bytes arrive before the reset does.
+            exchange.pause(100);
+            exchange.reset();
+        } else {
+            exchange.close();
+        }
+    })
+}
+
+#[test]
+fn a_response_cut_short_is_cut_for_the_client() {
+    let cases = [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "half"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "half"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nhalf", "half"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n", "half"),
+    ];
+    for (answer, body) in cases {
+        for reset in [false, true] {
+            let b1 = cutting(answer, reset);
+            let site = Site::before(&b1);
+            let mut client = site.connect();
+            client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+            let cut = client.read_cut();
+            // Whether what had come is still delivered depends on when the
+            // end was seen; more than that never is.
+            if let Some(partial) = cut.partial {
+                assert!(body.as_bytes().starts_with(&partial.body), "{partial:?}");
+            }
+            site.lockgate.wait_for_log(&["cause=body_closed", "request_id="]);
+            assert_eq!(b1.executions(), 1, "{answer}");
+        }
+    }
+}
+
+#[test]
+fn a_response_cut_short_ends_tls_without_close_notify_or_last_chunk() {
+    let b1 = cutting("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", false);
+    let site = Site::https().backend(&b1).start();
+    let mut client = site.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let cut = client.read_cut();
+    assert_ne!(cut.error.kind(), ErrorKind::InvalidData, "{}", cut.error);
+}
+
+#[test]
+fn a_close_delimited_response_that_is_reset_is_cut() {
+    let b1 = cutting("HTTP/1.1 200 OK\r\n\r\nhalf", true);
+    let site = Site::before(&b1);
+    let mut client = site.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    client.read_cut();
+}
+
+#[test]
+fn a_cut_response_to_an_http_1_0_client_is_a_reset() {
+    // For it the end of the connection is the end of the body: only a reset
+    // tells them apart.
+    let b1 = cutting("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", false);
+    let site = Site::before(&b1);
+    let mut client = site.connect();
+    client.send("GET / HTTP/1.0\r\nHost: a.test\r\n\r\n");
+    let cut = client.read_cut();
+    assert_eq!(cut.error.kind(), ErrorKind::ConnectionReset, "{}", cut.error);
+}
+
+#[test]
+fn bad_chunks_in_the_middle_cut_the_response() {
+    for tail in ["zz\r\n", "-1\r\n", "4\r\nhalfX\r\n", "4\nhalf", "ffffffffffffffffff\r\n"] {
+        let answer: &'static str = Box::leak(
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ngood\r\n{tail}")
+                .into_boxed_str(),
+        );
+        let gate = Gate::default();
+        let hold = gate.clone();
+        let b1 = Backend::scripted("B1", move |exchange| {
+            let (head, rest) = answer.split_at(answer.len() - tail.len());
+            exchange.send(head);
+            hold.pass();
+            exchange.send(rest);
+            exchange.wait_until_left();
+        });
+        let site = Site::before(&b1);
+        let mut client = Client::plain(site.port());
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        client.peek_more();
+        gate.open();
+        let cut = client.read_cut();
+        assert_ne!(cut.error.kind(), ErrorKind::InvalidData, "{tail:?}: {}", cut.error);
+        eventually("the backend's connection is dropped", || b1.left() == 1);
+    }
+}

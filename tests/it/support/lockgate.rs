@@ -1,0 +1,384 @@
+//! The real binary, started on a directory made for the test.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{Client, DEADLINE, Leaf, authority, eventually};
+
+/// A config directory that is being put together.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    directory: Arc<TempDir>,
+    process: String,
+    workers: usize,
+    descriptors: Option<u32>,
+}
+
+/// A running lockgate; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Lockgate {
+    child: Child,
+    directory: Arc<TempDir>,
+    stdout: Receiver<String>,
+    log: Arc<Mutex<String>>,
+    admin: u16,
+    listening: Vec<String>,
+}
+
+impl Lockgate {
+    /// A directory with one drop-in; [`Setup::start`] runs it.
+    pub(crate) fn with(file: &str, text: &str) -> Setup {
+        Setup::empty().file(file, text)
+    }
+}
+
+impl Setup {
+    /// A directory without drop-ins.
+    pub(crate) fn empty() -> Self {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        std::fs::create_dir(directory.path().join("listeners.d")).unwrap();
+        std::fs::create_dir(directory.path().join("certs")).unwrap();
+        Self { directory, process: String::new(), workers: 1, descriptors: None }
+    }
+
+    /// One more drop-in. Certificates its HTTPS listeners need are made, where
+    /// they are not there yet.
+    pub(crate) fn file(self, name: &str, text: &str) -> Self {
+        for (certificate, names) in certificates_of(text) {
+            if !self.path().join(format!("certs/{certificate}.crt")).exists() {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                self.write_certificate(&certificate, &authority().server(&names));
+            }
+        }
+        self.any_file(&format!("listeners.d/{name}"), text)
+    }
+
+    /// A file anywhere in the directory.
+    pub(crate) fn any_file(self, name: &str, text: &str) -> Self {
+        std::fs::write(self.path().join(name), text).unwrap();
+        self
+    }
+
+    /// `certs/NAME.crt` and `certs/NAME.key` for these names.
+    pub(crate) fn certificate(self, name: &str, names: &[&str]) -> Self {
+        self.leaf(name, &authority().server(names))
+    }
+
+    /// The same with a certificate the test made.
+    pub(crate) fn leaf(self, name: &str, leaf: &Leaf) -> Self {
+        self.write_certificate(name, leaf);
+        self
+    }
+
+    fn write_certificate(&self, name: &str, leaf: &Leaf) {
+        let path = self.path().join("certs");
+        std::fs::write(path.join(format!("{name}.crt")), &leaf.chain_pem).unwrap();
+        std::fs::write(path.join(format!("{name}.key")), &leaf.key_pem).unwrap();
+    }
+
+    /// Tables of `lockgate.toml`.
+    pub(crate) fn process(mut self, text: &str) -> Self {
+        self.process.push_str(text);
+        self
+    }
+
+    pub(crate) fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Starts it with so few file descriptors.
+    pub(crate) fn descriptors(mut self, limit: u32) -> Self {
+        self.descriptors = Some(limit);
+        self
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The binary with these arguments, in this directory.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let text = format!(
+            "workers = {}\n[admin]\naddress = \"127.0.0.1:0\"\n{}\n",
+            self.workers, self.process
+        );
+        std::fs::write(self.path().join("lockgate.toml"), text).unwrap();
+        let binary = env!("CARGO_BIN_EXE_lockgate");
+        let mut command = match self.descriptors {
+            None => Command::new(binary),
+            Some(limit) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh", binary]);
+                command
+            }
+        };
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_remove("STATE_DIRECTORY")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// `ARGUMENTS --config DIR --state DIR/state`.
+    pub(crate) fn full_command(&self, arguments: &[&str]) -> Command {
+        let state: PathBuf = self.path().join("state");
+        let mut command = self.command(arguments);
+        command.arg("--config").arg(self.path()).arg("--state").arg(state);
+        command
+    }
+
+    /// Runs a command that ends by itself.
+    #[track_caller]
+    pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
+        Finished::of(self.full_command(arguments))
+    }
+
+    /// Starts lockgate and waits until it serves.
+    #[track_caller]
+    pub(crate) fn start(&self) -> Lockgate {
+        self.start_with(&["run"])
+    }
+
+    /// Starts `run` or `demo` and waits until it serves.
+    #[track_caller]
+    pub(crate) fn start_with(&self, arguments: &[&str]) -> Lockgate {
+        let mut child = self.full_command(arguments).spawn().unwrap();
+        let log = Arc::<Mutex<String>>::default();
+        copy_lines(child.stderr.take().unwrap(), {
+            let log = Arc::clone(&log);
+            move |line| log.lock().unwrap().push_str(&(line + "\n"))
+        });
+        let (sender, stdout) = channel();
+        copy_lines(child.stdout.take().unwrap(), move |line| drop(sender.send(line)));
+        let mut lockgate = Lockgate {
+            child,
+            directory: Arc::clone(&self.directory),
+            stdout,
+            log,
+            admin: 0,
+            listening: Vec::new(),
+        };
+        lockgate.wait_until_ready();
+        lockgate
+    }
+}
+
+impl Lockgate {
+    #[track_caller]
+    fn wait_until_ready(&mut self) {
+        let end = Instant::now() + DEADLINE * 2;
+        loop {
+            let line = match self.stdout.recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => panic!("never ready; log:\n{}", self.log()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let code = self.child.wait();
+                    panic!("lockgate ended with {code:?}; log:\n{}", self.log())
+                }
+            };
+            if let Some(address) = line.strip_prefix("admin http://127.0.0.1:") {
+                self.admin = address.trim_end_matches('/').parse().unwrap();
+            } else if let Some(address) = line.strip_prefix("listening ") {
+                self.listening.push(address.to_owned());
+            } else if line.starts_with("ready") {
+                return;
+            }
+        }
+    }
+
+    /// A client of the admin address.
+    pub(crate) fn admin(&self) -> Client {
+        Client::plain(self.admin)
+    }
+
+    /// `host:port` of the admin address.
+    pub(crate) fn admin_host(&self) -> String {
+        format!("127.0.0.1:{}", self.admin)
+    }
+
+    /// What its `listening` lines named.
+    pub(crate) fn listening(&self) -> &[String] {
+        &self.listening
+    }
+
+    /// The lines it printed after `ready`, so far.
+    pub(crate) fn printed(&self) -> Vec<String> {
+        self.stdout.try_iter().collect()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its log so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for a log line with all of these in it.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, parts: &[&str]) -> String {
+        let mut found = None;
+        eventually(&format!("a log line with {parts:?}"), || {
+            let log = self.log();
+            let line = log.lines().find(|line| parts.iter().all(|part| line.contains(part)));
+            found = line.map(str::to_owned);
+            found.is_some()
+        });
+        found.unwrap_or_default()
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// TERM, then its exit code.
+    #[track_caller]
+    pub(crate) fn terminate(&mut self) -> i32 {
+        self.signal(Signal::TERM);
+        self.exit_code()
+    }
+
+    /// Waits until it ended and gives its exit code.
+    #[track_caller]
+    pub(crate) fn exit_code(&mut self) -> i32 {
+        wait_for(&mut self.child).code().expect("an exit code, not a signal")
+    }
+}
+
+impl Drop for Lockgate {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- lockgate's log\n{}---", self.log());
+        }
+    }
+}
+
+/// A command that ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Finished {
+    /// Runs a command to its end, which must come by itself.
+    #[track_caller]
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{:?} does not start: {error}", command.get_program()));
+        let stdout = collect(child.stdout.take().unwrap());
+        let stderr = collect(child.stderr.take().unwrap());
+        let status = wait_for(&mut child);
+        let output = Output {
+            status,
+            stdout: stdout.join().unwrap(),
+            stderr: stderr.join().unwrap(),
+        };
+        Self {
+            code: output.status.code().expect("an exit code, not a signal"),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The exit code, with what was printed when it is another.
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Both outputs.
+    pub(crate) fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// Waits for the end of a process within the deadline; kills it otherwise.
+#[track_caller]
+fn wait_for(child: &mut Child) -> std::process::ExitStatus {
+    let end = Instant::now() + DEADLINE * 3;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > end {
+            let _ = child.kill();
+            panic!("the process never ended");
+        }
+        thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+fn collect(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+fn copy_lines(from: impl Read + Send + 'static, mut to: impl FnMut(String) + Send + 'static) {
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            to(line);
+        }
+    });
+}
+
+/// The certificates a drop-in's HTTPS listeners look for, by the first domain
+/// or the name they give, with the names each must have.
+fn certificates_of(text: &str) -> Vec<(String, Vec<String>)> {
+    let strings = |value: &toml::Value| match value {
+        toml::Value::String(one) => vec![one.clone()],
+        toml::Value::Array(many) => {
+            many.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let Ok(file) = text.parse::<toml::Table>() else {
+        return Vec::new();
+    };
+    let listeners = file.get("listener").and_then(toml::Value::as_array);
+    let mut found = Vec::new();
+    for listener in listeners.into_iter().flatten() {
+        if listener.get("protocol").and_then(toml::Value::as_str) == Some("http") {
+            continue;
+        }
+        let domains = listener.get("domain").map(strings).unwrap_or_default();
+        let name = match listener.get("certificate") {
+            Some(toml::Value::String(name)) => Some(name.clone()),
+            Some(_) => None,
+            None => domains.first().map(|name| name.trim_start_matches("*.").to_owned()),
+        };
+        found.extend(name.map(|name| (name, domains)));
+    }
+    found
+}
