@@ -76,11 +76,8 @@ impl Args {
         if !(1..=100).contains(&rounds) {
             return Err("--rounds is 1 to 100".to_owned());
         }
-        let default_peers = if quick {
-            "nginx,haproxy,lockgate"
-        } else {
-            "nginx,nginx@2,haproxy,lockgate"
-        };
+        let default_peers =
+            if quick { "nginx,haproxy,lockgate" } else { "nginx,nginx@2,haproxy,lockgate" };
         let mut args = Self {
             rounds,
             duration: Duration::from_secs_f64(seconds),
@@ -94,15 +91,10 @@ impl Args {
         if instructions && !args.wants("instructions") {
             args.only.push("instructions".to_owned());
         }
-        match args
-            .only
-            .iter()
-            .find(|name| !all_names().contains(&name.as_str()))
-        {
-            Some(name) => Err(format!(
-                "unknown workload {name}; there are {}",
-                all_names().join(",")
-            )),
+        match args.only.iter().find(|name| !all_names().contains(&name.as_str())) {
+            Some(name) => {
+                Err(format!("unknown workload {name}; there are {}", all_names().join(",")))
+            }
             None => Ok(Some(args)),
         }
     }
@@ -113,33 +105,18 @@ impl Args {
 }
 
 fn all_names() -> Vec<&'static str> {
-    WORKLOADS
-        .iter()
-        .map(|workload| workload.name)
-        .chain(EXTRAS)
-        .collect()
+    WORKLOADS.iter().map(|workload| workload.name).chain(EXTRAS).collect()
 }
 
 /// Everything but `instructions`, which takes long and needs valgrind.
 fn default_only() -> Vec<String> {
-    all_names()
-        .into_iter()
-        .filter(|name| *name != "instructions")
-        .map(str::to_owned)
-        .collect()
+    all_names().into_iter().filter(|name| *name != "instructions").map(str::to_owned).collect()
 }
 
 fn list(value: &str) -> Vec<String> {
-    value
-        .split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
+    value.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 fn number<T: std::str::FromStr>(flag: &str, value: &str) -> Result<T, String> {
-    value
-        .parse()
-        .map_err(|_| format!("{flag}: {value:?} is not a number it takes"))
+    value.parse().map_err(|_| format!("{flag}: {value:?} is not a number it takes"))
 }

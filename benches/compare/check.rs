@@ -38,8 +38,5 @@ fn expect(right: bool, scheme: &str, path: &str, answer: &Answer) -> Result<(), 
         return Ok(());
     }
     let line = answer.head.lines().next().unwrap_or_default();
-    Err(format!(
-        "{scheme} {path}: {line}, {} bytes",
-        answer.body.len()
-    ))
+    Err(format!("{scheme} {path}: {line}, {} bytes", answer.body.len()))
 }

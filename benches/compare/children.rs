@@ -52,12 +52,7 @@ impl Child {
             .spawn()
             .map_err(|error| format!("{name} did not start: {error}"))?;
         live().0.push(process.id());
-        Ok(Self {
-            process,
-            name,
-            output: output.to_owned(),
-            ended: false,
-        })
+        Ok(Self { process, name, output: output.to_owned(), ended: false })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -130,9 +125,7 @@ fn raw(pid: u32) -> Option<Pid> {
 pub(crate) fn clean_up_on_signals(folder: &Path) -> Result<(), String> {
     use tokio::signal::unix::{SignalKind, signal};
     live().1 = Some(folder.to_owned());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     std::thread::spawn(move || {
         runtime.block_on(async {

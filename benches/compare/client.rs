@@ -27,11 +27,7 @@ pub(crate) fn local(port: u16) -> SocketAddr {
 /// The head of a request; `last` asks the server to close.
 pub(crate) fn head(method: &str, path: &str, port: u16, length: usize, last: bool) -> String {
     let close = if last { "Connection: close\r\n" } else { "" };
-    let length = if length > 0 {
-        format!("Content-Length: {length}\r\n")
-    } else {
-        String::new()
-    };
+    let length = if length > 0 { format!("Content-Length: {length}\r\n") } else { String::new() };
     format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{close}{length}\r\n")
 }
 
@@ -42,9 +38,7 @@ pub(crate) fn server_name() -> ServerName<'static> {
 
 /// Status of a plain GET; `None` when there is no answer (yet).
 pub(crate) fn status(port: u16, path: &str) -> Option<u16> {
-    ask(port, None, "GET", path, &[])
-        .ok()
-        .map(|answer| answer.status)
+    ask(port, None, "GET", path, &[]).ok().map(|answer| answer.status)
 }
 
 /// One request on its own connection, over TLS when a configuration is given.
@@ -94,10 +88,5 @@ fn parse(bytes: &[u8], suite: Option<String>) -> Option<Answer> {
     let (head, body) = bytes.split_at_checked(end + 4)?;
     let head = String::from_utf8_lossy(head).into_owned();
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-    Some(Answer {
-        status,
-        head,
-        body: body.to_vec(),
-        suite,
-    })
+    Some(Answer { status, head, body: body.to_vec(), suite })
 }

@@ -31,11 +31,8 @@ impl Calls {
     }
 
     pub(crate) fn json(&self) -> Value {
-        let calls: serde_json::Map<String, Value> = self
-            .calls
-            .iter()
-            .map(|(name, count)| (name.clone(), json!(count)))
-            .collect();
+        let calls: serde_json::Map<String, Value> =
+            self.calls.iter().map(|(name, count)| (name.clone(), json!(count))).collect();
         json!({
             "peer": self.peer, "connections": self.connections, "requests": self.requests,
             "total": self.total(), "calls": calls,
@@ -57,10 +54,7 @@ pub(crate) fn syscalls(
     let mut argv = vec![strace.display().to_string()];
     argv.extend(["-c", "-f", "-U", "calls,name", "-o"].map(str::to_owned));
     argv.push(result.display().to_string());
-    argv.extend(
-        pids.iter()
-            .flat_map(|pid| ["-p".to_owned(), pid.to_string()]),
-    );
+    argv.extend(pids.iter().flat_map(|pid| ["-p".to_owned(), pid.to_string()]));
     let mut child = Child::start(&argv, lab.cpus.load, &lab.folder().join("strace-output"))?;
     let deadline = Instant::now() + Duration::from_secs(5);
     while !procfs::traced(&pids) {
@@ -82,12 +76,7 @@ pub(crate) fn syscalls(
         .map(|(name, count)| (name, count / done.requests.max(1) as f64))
         .collect();
     calls.sort_by(|left, right| right.1.total_cmp(&left.1));
-    Ok(Calls {
-        peer: peer.label.clone(),
-        connections,
-        requests: done.requests,
-        calls,
-    })
+    Ok(Calls { peer: peer.label.clone(), connections, requests: done.requests, calls })
 }
 
 /// Instructions of one peer, in user space, on `plain`.
@@ -133,11 +122,7 @@ pub(crate) fn instructions(peer: &Peer, lab: &Lab, time: Duration) -> Result<Ins
         return Err("callgrind wrote no totals".to_owned());
     }
     let per_request = counted as f64 / done.requests as f64;
-    Ok(Instructions {
-        peer: peer.label.clone(),
-        requests: done.requests,
-        per_request,
-    })
+    Ok(Instructions { peer: peer.label.clone(), requests: done.requests, per_request })
 }
 
 /// Gives an order to the process under valgrind. The tool reports success whatever happened.

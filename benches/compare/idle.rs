@@ -75,9 +75,7 @@ pub(crate) fn sample(
     let running = peer.start(lab, &[])?;
     let port = running.port(tls);
     let connector = tls.then(|| TlsConnector::from(Arc::clone(&lab.certificate.client)));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let memory = || procfs::rss_kib(&running.pids());
 
@@ -98,17 +96,7 @@ pub(crate) fn sample(
     let after_kib = memory();
     let kib = (held_kib as f64 - start_kib as f64) / count as f64;
     let peer = peer.label.clone();
-    Ok(Idle {
-        tls,
-        peer,
-        round,
-        connections: count,
-        start_kib,
-        held_kib,
-        after_kib,
-        closed,
-        kib,
-    })
+    Ok(Idle { tls, peer, round, connections: count, start_kib, held_kib, after_kib, closed, kib })
 }
 
 /// `count` connections, 32 at a time.
@@ -156,9 +144,7 @@ async fn request(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     port: u16,
 ) -> std::io::Result<()> {
-    stream
-        .write_all(head("GET", "/1k", port, 0, false).as_bytes())
-        .await?;
+    stream.write_all(head("GET", "/1k", port, 0, false).as_bytes()).await?;
     let (mut answer, mut buffer) = (Vec::<u8>::new(), [0; 2048]);
     loop {
         let got = stream.read(&mut buffer).await?;

@@ -45,10 +45,7 @@ impl Lab {
         let cpus = Cpus::pin();
         let files = raise_file_limit();
         // Short, because a Unix socket's path has room for 107 bytes.
-        let root = tempfile::Builder::new()
-            .prefix("lockgate-compare-")
-            .tempdir()
-            .map_err(text)?;
+        let root = tempfile::Builder::new().prefix("lockgate-compare-").tempdir().map_err(text)?;
         children::clean_up_on_signals(root.path())?;
         let certificate = Certificate::make(root.path())?;
         let script = root.path().join("wrk.lua");

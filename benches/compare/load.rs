@@ -62,14 +62,7 @@ pub(crate) fn wrk(
     match numbers.as_deref() {
         Some(&[requests, bytes, micros, errors, p50, p99]) => {
             let seconds = Duration::from_micros(micros).as_secs_f64();
-            Ok(Done {
-                requests,
-                bytes,
-                errors,
-                seconds,
-                p50,
-                p99,
-            })
+            Ok(Done { requests, bytes, errors, seconds, p50, p99 })
         }
         _ => Err(format!("wrk: {}", child.last_words())),
     }
@@ -82,16 +75,10 @@ pub(crate) fn handshakes(
     clients: u32,
     time: Duration,
 ) -> Result<Done, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let start = Instant::now();
-    let totals = Rc::new((
-        Cell::new(0_u64),
-        Cell::new(0_u64),
-        RefCell::new(String::new()),
-    ));
+    let totals = Rc::new((Cell::new(0_u64), Cell::new(0_u64), RefCell::new(String::new())));
     let local_set = tokio::task::LocalSet::new();
     for _ in 0..clients {
         let connector = TlsConnector::from(Arc::clone(&lab.certificate.client));
@@ -100,10 +87,7 @@ pub(crate) fn handshakes(
             while start.elapsed() < time {
                 let one =
                     tokio::time::timeout(Duration::from_secs(5), handshake(&connector, port)).await;
-                match one
-                    .map_err(|_| "no answer within 5 s".to_owned())
-                    .and_then(|result| result)
-                {
+                match one.map_err(|_| "no answer within 5 s".to_owned()).and_then(|result| result) {
                     Ok(()) => totals.0.set(totals.0.get() + 1),
                     Err(error) => {
                         totals.1.set(totals.1.get() + 1);
@@ -120,12 +104,7 @@ pub(crate) fn handshakes(
     if requests == 0 {
         return Err(format!("no handshake succeeded: {}", totals.2.borrow()));
     }
-    Ok(Done {
-        requests,
-        errors,
-        seconds: start.elapsed().as_secs_f64(),
-        ..Done::default()
-    })
+    Ok(Done { requests, errors, seconds: start.elapsed().as_secs_f64(), ..Done::default() })
 }
 
 async fn handshake(connector: &TlsConnector, port: u16) -> Result<(), String> {
@@ -135,22 +114,11 @@ async fn handshake(connector: &TlsConnector, port: u16) -> Result<(), String> {
     let session = stream.get_ref().1;
     let full = session.handshake_kind() == Some(HandshakeKind::Full);
     if !full || session.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
-        return Err(format!(
-            "{:?} {:?}",
-            session.handshake_kind(),
-            session.protocol_version()
-        ));
+        return Err(format!("{:?} {:?}", session.handshake_kind(), session.protocol_version()));
     }
-    stream
-        .write_all(head("GET", "/0", port, 0, true).as_bytes())
-        .await
-        .map_err(text)?;
+    stream.write_all(head("GET", "/0", port, 0, true).as_bytes()).await.map_err(text)?;
     let mut answer = Vec::with_capacity(512);
     // The server closes. An end without close_notify is an error here, but no matter.
     stream.read_to_end(&mut answer).await.ok();
-    if answer.starts_with(b"HTTP/1.1 200") {
-        Ok(())
-    } else {
-        Err("not 200".to_owned())
-    }
+    if answer.starts_with(b"HTTP/1.1 200") { Ok(()) } else { Err("not 200".to_owned()) }
 }

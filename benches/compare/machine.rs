@@ -22,26 +22,15 @@ impl Cpus {
     pub(crate) fn pin() -> Self {
         let allowed = procfs::allowed_cpus();
         let (Some(&proxy), Some(taskset)) = (allowed.first(), find("taskset")) else {
-            return Self {
-                proxy: None,
-                load: None,
-            };
+            return Self { proxy: None, load: None };
         };
         let load = allowed.get(1).copied().unwrap_or(proxy);
         let id = std::process::id().to_string();
-        let done = Command::new(taskset)
-            .args(["-a", "-c", "-p", &load.to_string(), &id])
-            .output();
+        let done = Command::new(taskset).args(["-a", "-c", "-p", &load.to_string(), &id]).output();
         if done.is_ok_and(|output| output.status.success()) {
-            Self {
-                proxy: Some(proxy),
-                load: Some(load),
-            }
+            Self { proxy: Some(proxy), load: Some(load) }
         } else {
-            Self {
-                proxy: None,
-                load: None,
-            }
+            Self { proxy: None, load: None }
         }
     }
 
@@ -73,15 +62,8 @@ pub(crate) fn version(program: &Path, flag: &str) -> String {
     };
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    let line = text
-        .lines()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("unknown");
-    line.trim_start_matches("nginx version: ")
-        .split(" - http")
-        .next()
-        .unwrap_or(line)
-        .to_owned()
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown");
+    line.trim_start_matches("nginx version: ").split(" - http").next().unwrap_or(line).to_owned()
 }
 
 /// Raises our limit of open files as far as allowed, and says what it is now.
@@ -89,10 +71,7 @@ pub(crate) fn raise_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     // Some systems have no limit, and tables sized by it would eat the memory.
     let wanted = limit.maximum.unwrap_or(65_536).min(65_536);
-    let raised = Rlimit {
-        current: Some(wanted),
-        maximum: limit.maximum,
-    };
+    let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => wanted,
         Err(_) => limit.current.unwrap_or(1024),
@@ -107,10 +86,7 @@ pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], String> {
         .map_err(|error| format!("no free port: {error}"))?;
     let mut ports = [0; N];
     for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener
-            .local_addr()
-            .map_err(|error| error.to_string())?
-            .port();
+        *port = listener.local_addr().map_err(|error| error.to_string())?.port();
     }
     Ok(ports)
 }
@@ -121,15 +97,10 @@ pub(crate) fn describe() -> Value {
         procfs::field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown CPU".to_owned());
     // Not available_parallelism: this process is pinned by now.
     let cores = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cores = cores
-        .lines()
-        .filter(|line| line.starts_with("processor"))
-        .count();
+    let cores = cores.lines().filter(|line| line.starts_with("processor")).count();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let memory = procfs::field("/proc/meminfo", "MemTotal").unwrap_or_default();
-    let date = Command::new("date")
-        .args(["-u", "+%Y-%m-%d %H:%M UTC"])
-        .output();
+    let date = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output();
     let date = date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     json!({
         "cpu": cpu,

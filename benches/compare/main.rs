@@ -80,18 +80,8 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         let lab = Lab::set_up()?;
-        let results = Results {
-            machine,
-            pinning: lab.cpus.words(),
-            ..Results::default()
-        };
-        let mut run = Self {
-            args,
-            lab,
-            peers: Vec::new(),
-            results,
-            failures: 0,
-        };
+        let results = Results { machine, pinning: lab.cpus.words(), ..Results::default() };
+        let mut run = Self { args, lab, peers: Vec::new(), results, failures: 0 };
         for label in &args.peers {
             match Peer::named(label, args.lockgate.as_deref())? {
                 Some(peer) => run.admit(peer),
@@ -110,9 +100,7 @@ impl<'a> Run<'a> {
             Ok(suite) => {
                 let version = peer.version();
                 eprintln!("{:10} answers are right ({version}, {suite})", peer.label);
-                self.results
-                    .peers
-                    .push((peer.label.clone(), version, suite));
+                self.results.peers.push((peer.label.clone(), version, suite));
                 self.peers.push(peer);
             }
             Err(error) => self.fail(format!(
@@ -155,28 +143,18 @@ impl<'a> Run<'a> {
         let markdown = self.results.markdown(self.args);
         println!("\n{markdown}");
         write(self.args.markdown.as_deref(), &markdown)?;
-        write(
-            self.args.json.as_deref(),
-            &format!("{:#}\n", self.results.json(self.args)),
-        )?;
+        write(self.args.json.as_deref(), &format!("{:#}\n", self.results.json(self.args)))?;
         Ok(self.failures == 0)
     }
 
     /// Ratios of the TLS rows mean less when the peers encrypt with different ciphers.
     fn compare_suites(&mut self) {
-        let mut suites: Vec<&str> = self
-            .results
-            .peers
-            .iter()
-            .map(|(_, _, suite)| suite.as_str())
-            .collect();
+        let mut suites: Vec<&str> =
+            self.results.peers.iter().map(|(_, _, suite)| suite.as_str()).collect();
         suites.sort_unstable();
         suites.dedup();
         if suites.len() > 1 {
-            self.note(format!(
-                "the peers picked different TLS suites: {}",
-                suites.join(", ")
-            ));
+            self.note(format!("the peers picked different TLS suites: {}", suites.join(", ")));
         }
     }
 
@@ -219,10 +197,8 @@ impl<'a> Run<'a> {
                         }
                         self.results.samples.push(sample);
                     }
-                    Err(error) => self.fail(format!(
-                        "{} round {round} {}: {error}",
-                        workload.name, peer.label
-                    )),
+                    Err(error) => self
+                        .fail(format!("{} round {round} {}: {error}", workload.name, peer.label)),
                 }
             }
         }
@@ -267,11 +243,7 @@ impl<'a> Run<'a> {
 
     /// A second look at the same proxy tells nothing about counts.
     fn once_each(&self) -> Vec<Peer> {
-        self.peers
-            .iter()
-            .filter(|peer| !peer.label.contains('@'))
-            .cloned()
-            .collect()
+        self.peers.iter().filter(|peer| !peer.label.contains('@')).cloned().collect()
     }
 
     fn syscalls(&mut self) {

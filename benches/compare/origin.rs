@@ -10,11 +10,7 @@ use crate::machine::{find, free_ports};
 
 /// nginx started as root would give its workers to a user who cannot see our folder.
 pub(crate) fn user_line() -> &'static str {
-    if rustix::process::geteuid().is_root() {
-        "user root;"
-    } else {
-        ""
-    }
+    if rustix::process::geteuid().is_root() { "user root;" } else { "" }
 }
 
 /// Scratch paths, so that nginx touches nothing outside of its folder.
@@ -47,10 +43,7 @@ pub(crate) fn start(
     let mut child = Child::start(&argv, cpu, &folder.join("output"))?;
 
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !ports
-        .iter()
-        .all(|port| client::status(*port, "/0") == Some(200))
-    {
+    while !ports.iter().all(|port| client::status(*port, "/0") == Some(200)) {
         if child.status().is_some() || Instant::now() > deadline {
             return Err(format!("the origin did not start: {}", child.last_words()));
         }

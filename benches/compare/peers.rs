@@ -39,24 +39,14 @@ impl Peer {
             "haproxy" => (Kind::Haproxy, find("haproxy")),
             "lockgate" => (Kind::Lockgate, own_binary(lockgate)),
             _ => {
-                return Err(format!(
-                    "unknown peer {label}; there are nginx,haproxy,lockgate"
-                ));
+                return Err(format!("unknown peer {label}; there are nginx,haproxy,lockgate"));
             }
         };
-        Ok(program.map(|program| Self {
-            label: label.to_owned(),
-            kind,
-            program,
-        }))
+        Ok(program.map(|program| Self { label: label.to_owned(), kind, program }))
     }
 
     pub(crate) fn version(&self) -> String {
-        let flag = if self.kind == Kind::Lockgate {
-            "--version"
-        } else {
-            "-v"
-        };
+        let flag = if self.kind == Kind::Lockgate { "--version" } else { "-v" };
         crate::machine::version(&self.program, flag)
     }
 
@@ -88,24 +78,18 @@ impl Peer {
         let (files, arguments): (_, Vec<String>) = match self.kind {
             Kind::Nginx => (
                 vec![("nginx.conf", setup.nginx())],
-                ["-p", path, "-c", &in_folder("nginx.conf")]
-                    .map(str::to_owned)
-                    .into(),
+                ["-p", path, "-c", &in_folder("nginx.conf")].map(str::to_owned).into(),
             ),
             Kind::Haproxy => (
                 vec![("haproxy.cfg", setup.haproxy())],
-                ["-db", "-q", "-f", &in_folder("haproxy.cfg")]
-                    .map(str::to_owned)
-                    .into(),
+                ["-db", "-q", "-f", &in_folder("haproxy.cfg")].map(str::to_owned).into(),
             ),
             Kind::Lockgate => (
                 vec![
                     ("lockgate.toml", LOCKGATE_TOML.to_owned()),
                     ("listeners.d/bench.toml", setup.drop_in()),
                 ],
-                ["run", "--config", path, "--state", &in_folder("state")]
-                    .map(str::to_owned)
-                    .into(),
+                ["run", "--config", path, "--state", &in_folder("state")].map(str::to_owned).into(),
             ),
         };
         for (name, text) in files {
@@ -118,12 +102,7 @@ impl Peer {
         words.push(self.program.display().to_string());
         words.extend(arguments);
         let child = Child::start(&words, lab.cpus.proxy, &folder.path().join("output"))?;
-        let mut running = Running {
-            child,
-            http,
-            https,
-            _folder: folder,
-        };
+        let mut running = Running { child, http, https, _folder: folder };
         running.wait_until_ready(lab, if prefix.is_empty() { 10 } else { 60 })?;
         Ok(running)
     }
@@ -131,10 +110,7 @@ impl Peer {
 
 fn own_binary(given: Option<&Path>) -> Option<PathBuf> {
     let built = option_env!("CARGO_BIN_EXE_lockgate").map(PathBuf::from);
-    given
-        .map(Path::to_owned)
-        .or(built)
-        .filter(|path| path.is_file())
+    given.map(Path::to_owned).or(built).filter(|path| path.is_file())
 }
 
 /// A started proxy; dropping it ends it.
@@ -168,16 +144,10 @@ impl Running {
                 return Ok(());
             }
             if let Some(status) = self.child.status() {
-                return Err(format!(
-                    "ended at once, {status}: {}",
-                    self.child.last_words()
-                ));
+                return Err(format!("ended at once, {status}: {}", self.child.last_words()));
             }
             if Instant::now() > deadline {
-                return Err(format!(
-                    "not ready after {seconds} s: {}",
-                    self.child.last_words()
-                ));
+                return Err(format!("not ready after {seconds} s: {}", self.child.last_words()));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -198,14 +168,9 @@ struct Setup<'a> {
 
 impl Setup<'_> {
     fn drop_in(&self) -> String {
-        let Self {
-            lab, http, https, ..
-        } = self;
+        let Self { lab, http, https, .. } = self;
         let [first, second] = lab.origin;
-        let (chain, key) = (
-            lab.certificate.chain.display(),
-            lab.certificate.key.display(),
-        );
+        let (chain, key) = (lab.certificate.chain.display(), lab.certificate.key.display());
         format!(
             r#"[[listener]]
 default = true
@@ -230,20 +195,11 @@ backends = ["127.0.0.1:{first}", "127.0.0.1:{second}"]
     }
 
     fn nginx(&self) -> String {
-        let Self {
-            lab,
-            folder,
-            http,
-            https,
-            ..
-        } = self;
+        let Self { lab, folder, http, https, .. } = self;
         let (user, scratch) = (user_line(), scratch_lines(folder));
         let [first, second] = lab.origin;
         let files = lab.files;
-        let (chain, key) = (
-            lab.certificate.chain.display(),
-            lab.certificate.key.display(),
-        );
+        let (chain, key) = (lab.certificate.chain.display(), lab.certificate.key.display());
         format!(
             r#"daemon off;
 {user}
@@ -294,18 +250,12 @@ http {{
 "#,
             connections = files.min(16_384),
             // callgrind_control reaches no process that was forked.
-            master = if self.single {
-                "master_process off;"
-            } else {
-                ""
-            },
+            master = if self.single { "master_process off;" } else { "" },
         )
     }
 
     fn haproxy(&self) -> String {
-        let Self {
-            lab, http, https, ..
-        } = self;
+        let Self { lab, http, https, .. } = self;
         let [first, second] = lab.origin;
         let both = lab.certificate.both.display();
         // Two descriptors a connection, and some of its own.

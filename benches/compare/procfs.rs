@@ -6,12 +6,7 @@ use std::fs;
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in brackets and may hold blanks and brackets itself.
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// `root` and everything below it.
@@ -27,12 +22,7 @@ pub(crate) fn tree(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut next = 0;
     while let Some(&above) = found.get(next) {
-        found.extend(
-            parents
-                .iter()
-                .filter(|(_, parent)| *parent == above)
-                .map(|(pid, _)| *pid),
-        );
+        found.extend(parents.iter().filter(|(_, parent)| *parent == above).map(|(pid, _)| *pid));
         next += 1;
     }
     found
@@ -94,8 +84,7 @@ pub(crate) fn allowed_cpus() -> Vec<usize> {
 pub(crate) fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
-    line.strip_prefix(name)
-        .map(|rest| rest.trim_start_matches([' ', '\t', ':']).trim().to_owned())
+    line.strip_prefix(name).map(|rest| rest.trim_start_matches([' ', '\t', ':']).trim().to_owned())
 }
 
 /// Average number of runnable tasks over the last minute: how disturbed a sample was.

@@ -74,10 +74,7 @@ impl Results {
                 text("kernel")
             ),
         );
-        line(
-            out,
-            &format!("One worker each; {}; loopback only.", self.pinning),
-        );
+        line(out, &format!("One worker each; {}; loopback only.", self.pinning));
         for (label, version, suite) in &self.peers {
             line(out, &format!("- {label}: {version}, {suite}"));
         }
@@ -107,20 +104,12 @@ impl Results {
         line(out, &head);
         line(out, &rule(others.len() + 2));
         for workload in &WORKLOADS {
-            if !self
-                .samples
-                .iter()
-                .any(|sample| sample.workload == workload.name)
-            {
+            if !self.samples.iter().any(|sample| sample.workload == workload.name) {
                 continue;
             }
             let base = spread(&self.costs(workload.name, BASE), 1);
-            let mut row = format!(
-                "| `{}`: {} | {base} {} |",
-                workload.name,
-                workload.title,
-                workload.unit()
-            );
+            let mut row =
+                format!("| `{}`: {} | {base} {} |", workload.name, workload.title, workload.unit());
             for label in &others {
                 write!(row, " {} |", self.ratio(workload.name, label)).ok();
             }
@@ -133,9 +122,7 @@ impl Results {
     }
 
     fn of<'a>(&'a self, workload: &'a str, peer: &'a str) -> impl Iterator<Item = &'a Sample> {
-        self.samples
-            .iter()
-            .filter(move |sample| sample.workload == workload && sample.peer == peer)
+        self.samples.iter().filter(move |sample| sample.workload == workload && sample.peer == peer)
     }
 
     fn costs(&self, workload: &str, peer: &str) -> Vec<f64> {
@@ -147,9 +134,7 @@ impl Results {
         let ratios: Vec<f64> = self
             .of(workload, peer)
             .filter_map(|sample| {
-                let base = self
-                    .of(workload, BASE)
-                    .find(|base| base.round == sample.round)?;
+                let base = self.of(workload, BASE).find(|base| base.round == sample.round)?;
                 Some(sample.cost / base.cost)
             })
             .collect();
@@ -168,10 +153,7 @@ impl Results {
         let Some(first) = self.idle.first() else {
             return;
         };
-        let held = first
-            .json()
-            .get("connections")
-            .map_or_else(String::new, plain_text);
+        let held = first.json().get("connections").map_or_else(String::new, plain_text);
         out.push_str("\n## Memory of an idle connection\n\n");
         line(
             out,
@@ -184,18 +166,13 @@ impl Results {
             let cells: Vec<String> = labels
                 .iter()
                 .map(|label| {
-                    let found = self
-                        .idle
-                        .iter()
-                        .filter(|idle| idle.tls == tls && idle.peer == *label);
+                    let found =
+                        self.idle.iter().filter(|idle| idle.tls == tls && idle.peer == *label);
                     spread(&found.map(|idle| idle.kib).collect::<Vec<_>>(), 2)
                 })
                 .collect();
             if cells.iter().any(|cell| cell != "-") {
-                line(
-                    out,
-                    &format!("| `{}` | {} |", idle::name(tls), cells.join(" | ")),
-                );
+                line(out, &format!("| `{}` | {} |", idle::name(tls), cells.join(" | ")));
             }
         }
     }
@@ -220,13 +197,7 @@ impl Results {
                 .map(|(name, count)| format!("{name} {count:.2}"))
                 .collect();
             let (peer, connections, total) = (&calls.peer, calls.connections, calls.total());
-            line(
-                out,
-                &format!(
-                    "| {peer} | {connections} | {total:.2} | {} |",
-                    top.join(", ")
-                ),
-            );
+            line(out, &format!("| {peer} | {connections} | {total:.2} | {} |", top.join(", ")));
         }
     }
 
@@ -235,20 +206,11 @@ impl Results {
             return;
         }
         out.push_str("\n## User-space instructions per request\n\n");
-        line(
-            out,
-            "`plain` under callgrind; the kernel's share is not in it.\n",
-        );
+        line(out, "`plain` under callgrind; the kernel's share is not in it.\n");
         line(out, "| proxy | instructions | requests |");
         line(out, "|---|---|---|");
         for one in &self.instructions {
-            line(
-                out,
-                &format!(
-                    "| {} | {:.0} | {} |",
-                    one.peer, one.per_request, one.requests
-                ),
-            );
+            line(out, &format!("| {} | {:.0} | {} |", one.peer, one.per_request, one.requests));
         }
     }
 }
@@ -264,9 +226,7 @@ fn rule(columns: usize) -> String {
 }
 
 fn plain_text(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// `median (min..max)`, or the one value there is.
@@ -279,11 +239,8 @@ fn spread(values: &[f64], digits: usize) -> String {
     let middle = sorted.len() / 2;
     let upper = sorted.get(middle).unwrap_or(last);
     let lower = sorted.get(middle.saturating_sub(1)).unwrap_or(first);
-    let median = if sorted.len().is_multiple_of(2) {
-        f64::midpoint(*lower, *upper)
-    } else {
-        *upper
-    };
+    let median =
+        if sorted.len().is_multiple_of(2) { f64::midpoint(*lower, *upper) } else { *upper };
     if sorted.len() == 1 {
         return format!("{median:.digits$}");
     }

@@ -37,9 +37,7 @@ impl Certificate {
         };
         let (chain, secret) = (certificate.pem(), key.serialize_pem());
         let mut roots = RootCertStore::empty();
-        roots
-            .add(certificate.der().clone())
-            .map_err(|error| error.to_string())?;
+        roots.add(certificate.der().clone()).map_err(|error| error.to_string())?;
         Ok(Self {
             both: write("both.pem", format!("{chain}{secret}"))?,
             chain: write("chain.pem", chain)?,

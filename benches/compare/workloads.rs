@@ -94,14 +94,7 @@ pub(crate) struct Sample {
 
 impl Sample {
     pub(crate) fn json(&self) -> Value {
-        let Done {
-            requests,
-            bytes,
-            errors,
-            seconds,
-            p50,
-            p99,
-        } = self.done;
+        let Done { requests, bytes, errors, seconds, p50, p99 } = self.done;
         json!({
             "workload": self.workload, "peer": self.peer, "round": self.round, "cost": self.cost,
             "cpu_ns": self.cpu_ns, "requests": requests, "bytes": bytes, "errors": errors,
@@ -112,11 +105,7 @@ impl Sample {
 
 impl Workload {
     pub(crate) fn unit(&self) -> &'static str {
-        if self.per_gib {
-            "CPU ms/GiB"
-        } else {
-            "CPU µs/request"
-        }
+        if self.per_gib { "CPU ms/GiB" } else { "CPU µs/request" }
     }
 
     pub(crate) fn needs_wrk(&self) -> bool {

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
-use rustls_pemfile::Item;
+use rustls_pemfile::{Item, read_one_from_slice};
 
 use super::read::{ReadError, read_file};
 use crate::policy::route::Domain;
@@ -61,7 +61,11 @@ impl CertificateError {
     }
 
     fn unusable(file: &Path, why: &rustls::Error) -> Self {
-        Self::new(file, CertificateFault::Unusable(why.to_string()))
+        let why = match why {
+            rustls::Error::InvalidCertificate(why) => format!("no valid certificate ({why:?})"),
+            other => other.to_string(),
+        };
+        Self::new(file, CertificateFault::Unusable(why))
     }
 
     /// What to do about it.
@@ -69,14 +73,30 @@ impl CertificateError {
     pub fn hint(&self) -> String {
         let file = self.file.display();
         match &self.fault {
-            CertificateFault::Missing => "put the file there, or name another one in the drop-in".to_owned(),
-            CertificateFault::Unreadable(_) => format!("give lockgate's user the right to read `{file}`"),
-            CertificateFault::NoCertificate => "the file holds the chain in PEM, with `-----BEGIN CERTIFICATE-----`".to_owned(),
-            CertificateFault::NoKey => "the file holds the key in PEM, with `-----BEGIN PRIVATE KEY-----`".to_owned(),
-            CertificateFault::EncryptedKey => format!("decrypt it: `openssl pkey -in {file} -out NEW.key`"),
-            CertificateFault::Malformed(_) | CertificateFault::Unusable(_) => "fetch the file again from where it was made, as PEM".to_owned(),
-            CertificateFault::KeyMismatch { order: true, .. } => "put the server's own certificate first in the chain".to_owned(),
-            CertificateFault::KeyMismatch { .. } => "take certificate and key of the same order or renewal".to_owned(),
+            CertificateFault::Missing => {
+                "put the file there, or name another one in the drop-in".to_owned()
+            }
+            CertificateFault::Unreadable(_) => {
+                "name a plain file that lockgate's user may read".to_owned()
+            }
+            CertificateFault::NoCertificate => {
+                "the file holds the chain in PEM, with `-----BEGIN CERTIFICATE-----`".to_owned()
+            }
+            CertificateFault::NoKey => {
+                "the file holds the key in PEM, with `-----BEGIN PRIVATE KEY-----`".to_owned()
+            }
+            CertificateFault::EncryptedKey => {
+                format!("decrypt it: `openssl pkey -in {file} -out NEW.key`")
+            }
+            CertificateFault::Malformed(_) | CertificateFault::Unusable(_) => {
+                "fetch the file again from where it was made, as PEM".to_owned()
+            }
+            CertificateFault::KeyMismatch { order: true, .. } => {
+                "put the server's own certificate first in the chain".to_owned()
+            }
+            CertificateFault::KeyMismatch { .. } => {
+                "take certificate and key of the same order or renewal".to_owned()
+            }
         }
     }
 }
@@ -93,10 +113,18 @@ impl fmt::Display for CertificateError {
             CertificateFault::Malformed(why) => write!(f, "`{file}` is damaged: {why}"),
             CertificateFault::Unusable(why) => write!(f, "`{file}` cannot be used: {why}"),
             CertificateFault::KeyMismatch { chain, order: true } => {
-                write!(f, "the first certificate in `{}` is not the one the key `{file}` belongs to", chain.display())
+                write!(
+                    f,
+                    "the first certificate in `{}` is not the one the key `{file}` belongs to",
+                    chain.display()
+                )
             }
             CertificateFault::KeyMismatch { chain, .. } => {
-                write!(f, "the key `{file}` does not belong to the certificate `{}`", chain.display())
+                write!(
+                    f,
+                    "the key `{file}` does not belong to the certificate `{}`",
+                    chain.display()
+                )
             }
         }
     }
@@ -254,10 +282,26 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> 
 }
 
 fn pem_items(file: &Path, pem: &[u8]) -> Result<Vec<Item>, CertificateError> {
-    let items: Result<Vec<Item>, _> = rustls_pemfile::read_all(&mut &*pem).collect();
-    items.map_err(|why| {
-        CertificateError::new(file, CertificateFault::Malformed(why.to_string()))
-    })
+    let mut items = Vec::new();
+    let mut rest = pem;
+    loop {
+        match read_one_from_slice(rest) {
+            Ok(Some((item, after))) => {
+                items.push(item);
+                rest = after;
+            }
+            Ok(None) => return Ok(items),
+            Err(why) => {
+                let why = match why {
+                    rustls_pemfile::Error::MissingSectionEnd { .. } => "a section does not end",
+                    rustls_pemfile::Error::IllegalSectionStart { .. } => "a section starts badly",
+                    rustls_pemfile::Error::Base64Decode(_) => "a section is not Base64",
+                };
+                let fault = CertificateFault::Malformed(why.to_owned());
+                return Err(CertificateError::new(file, fault));
+            }
+        }
+    }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, CertificateError> {
@@ -269,3 +313,6 @@ fn read(file: &Path) -> Result<Vec<u8>, CertificateError> {
         CertificateError::new(file, fault)
     })
 }
+
+#[cfg(test)]
+mod tests;

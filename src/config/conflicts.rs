@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::path::PathBuf;
 
 use super::diagnostic::{Place, Severity};
 use super::drop_in::DropIn;
@@ -23,16 +24,16 @@ pub(super) struct Taken {
     ports: HashMap<u16, Port>,
     /// Backends by port.
     backends: HashMap<u16, Vec<(SocketAddr, Owner)>>,
-    /// The number of the file that is compared.
-    file: usize,
+    /// The files by number; the last one is being compared.
+    files: Vec<PathBuf>,
     refused: BTreeSet<usize>,
 }
 
-/// Who has something: the number of the file, and where it says so.
-#[derive(Clone, Debug)]
+/// Who has something: the number of the file, and the line that says so.
+#[derive(Clone, Copy, Debug)]
 struct Owner {
     file: usize,
-    place: Place,
+    line: usize,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +53,7 @@ impl Taken {
             admin_place: process.admin.clone(),
             ports: HashMap::new(),
             backends: HashMap::new(),
-            file: 0,
+            files: Vec::new(),
             refused: BTreeSet::new(),
         }
     }
@@ -60,8 +61,8 @@ impl Taken {
     /// Compares the next file with those before it, and notes what it may not
     /// have.
     pub(super) fn add(&mut self, drop_in: &DropIn) {
-        self.file += 1;
         let notes = &drop_in.notes;
+        self.files.push(notes.source.file.clone());
         for claims in &drop_in.claims {
             for (port, span) in &claims.ports {
                 self.check_sockets(notes, *port, span, claims.address);
@@ -77,8 +78,13 @@ impl Taken {
             self.backends.entry(address.port()).or_default().push((*address, owner));
         }
         if notes.errors() > 0 {
-            self.refused.insert(self.file);
+            self.refused.insert(self.current());
         }
+    }
+
+    /// The number of the file that is being compared.
+    fn current(&self) -> usize {
+        self.files.len().saturating_sub(1)
     }
 
     /// A port may be neither the admin listener's nor a backend's.
@@ -98,9 +104,9 @@ impl Taken {
             );
         }
         let owners = self.backends.get(&port).map(Vec::as_slice).unwrap_or_default();
-        let ours = |backend: &SocketAddr| leads_to(*backend, address);
-        let owner = owners.iter().find(|(backend, _)| ours(backend));
-        if let Some((backend, owner)) = owner {
+        let ours = owners.iter().filter(|(backend, _)| leads_to(*backend, address));
+        let first = ours.min_by_key(|(_, owner)| self.refused.contains(&owner.file));
+        if let Some((backend, owner)) = first {
             self.note(
                 notes,
                 span,
@@ -170,7 +176,7 @@ impl Taken {
                     notes,
                     span,
                     by,
-                    |by| format!("port {port} already has a default listener, {by}"),
+                    |by| format!("port {port} already has a default listener: {by}"),
                     "remove `default = true` from one of them",
                 );
             }
@@ -253,7 +259,7 @@ impl Taken {
         &self,
         owners: impl Iterator<Item = (&'a String, &'a Owner)>,
     ) -> Option<(&'a str, &'a Owner)> {
-        let foreign = owners.filter(|(_, owner)| owner.file != self.file);
+        let foreign = owners.filter(|(_, owner)| owner.file != self.current());
         let first = foreign.min_by_key(|(_, owner)| self.refused.contains(&owner.file));
         first.map(|(name, owner)| (name.as_str(), owner))
     }
@@ -276,7 +282,7 @@ impl Taken {
     }
 
     fn owner(&self, notes: &Notes, span: &Range<usize>) -> Owner {
-        Owner { file: self.file, place: notes.source.place(span) }
+        Owner { file: self.current(), line: notes.source.line(span.start) }
     }
 
     fn note(
@@ -287,9 +293,10 @@ impl Taken {
         message: impl Fn(&str) -> String,
         hint: impl Into<String>,
     ) {
-        let Place { file, line } = &owner.place;
-        let by = if owner.file == self.file {
-            format!("the listener on line {line}")
+        let line = owner.line;
+        let file = self.files.get(owner.file).cloned().unwrap_or_default();
+        let by = if owner.file == self.current() {
+            format!("line {line} of this file")
         } else {
             format!("`{}:{line}`", file.display())
         };
@@ -298,7 +305,7 @@ impl Taken {
         } else {
             (Severity::Error, message(&by))
         };
-        notes.note(severity, span, message, hint.into(), Some(owner.place.clone()));
+        notes.note(severity, span, message, hint.into(), Some(Place { file, line }));
     }
 
     fn note_admin(&self, notes: &Notes, span: &Range<usize>, message: String, hint: &str) {

@@ -111,11 +111,7 @@ impl Diagnostic {
             let hint = normalize_untrusted_str(hint);
             group = group.element(Level::HELP.with_name("hint").message(hint));
         }
-        let renderer = if color {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&[group])
     }
 
@@ -172,7 +168,5 @@ pub(super) fn shown(value: &str) -> String {
 
 /// Where the character with this number starts, or the end.
 fn byte_offset(line: &str, character: usize) -> usize {
-    line.char_indices()
-        .nth(character)
-        .map_or(line.len(), |(offset, _)| offset)
+    line.char_indices().nth(character).map_or(line.len(), |(offset, _)| offset)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use super::certificate::Certificates;
-use super::diagnostic::{Diagnostic, Severity};
+use super::diagnostic::{Diagnostic, Severity, shown};
 use super::group::{self, BackendPlace};
 use super::keys;
 use super::listener::{self, Claims, Context};
@@ -20,6 +20,8 @@ use super::table::{Item, Table};
 
 /// Bytes of the largest file.
 const LARGEST: u64 = 1 << 20;
+/// A file is small, but a list of domains times a list of ports need not be.
+const MOST_PAIRS: usize = 100_000;
 
 /// A drop-in as far as it can be judged alone.
 #[derive(Debug)]
@@ -38,7 +40,9 @@ pub(super) fn read_source(file: &Path) -> Result<Arc<Source>, Box<Diagnostic>> {
         Box::new(Diagnostic::whole_file(Severity::Error, file, message).hint(hint))
     };
     let bytes = read_file(file, LARGEST).map_err(|error| match error {
-        ReadError::Missing => fault("this file does not exist".to_owned(), "write it, or leave it out"),
+        ReadError::Missing => {
+            fault("this file does not exist".to_owned(), "write it, or leave it out")
+        }
         ReadError::Other(why) => fault(
             format!("this file cannot be read: {why}"),
             "make it a plain file that lockgate's user may read, or give it a name without `.toml`",
@@ -99,7 +103,11 @@ pub(super) fn read(
         let groups = GroupNames::new(names);
         let context = Context { defaults: &process.listener, certificates, groups: &groups };
         (game.listeners, claims) = listeners(&table, &context);
-        game.groups = read_groups(&entries, &groups, process, &mut backends);
+        // With a fault in a listener an unused group is but its consequence.
+        if notes.errors() == 0 {
+            tell_unused(&entries, &groups);
+        }
+        game.groups = read_groups(&entries, process, &mut backends);
     }
     DropIn { notes, game, claims, backends }
 }
@@ -124,24 +132,39 @@ fn listeners(
         );
         return (Vec::new(), Vec::new());
     };
-    let tables = item.tables(&keys::LISTENER);
-    tables.iter().map(|table| listener::read(table, context)).unzip()
+    let mut total = 0_usize;
+    let read = |table: &Table<'_>| {
+        let (listener, mut claims) = listener::read(table, context);
+        let pairs = claims.domains.len().saturating_mul(claims.ports.len());
+        total = total.saturating_add(pairs);
+        if total > MOST_PAIRS {
+            table.error(
+                format!("with this listener the file has {total} pairs of a domain and a port"),
+                format!(
+                    "write at most {MOST_PAIRS}; `*.x.com` and `default = true` take many names"
+                ),
+            );
+            claims.domains.clear();
+        }
+        (listener, claims)
+    };
+    item.tables(&keys::LISTENER).iter().map(read).unzip()
+}
+
+fn tell_unused(entries: &[Item<'_>], groups: &GroupNames) {
+    for (at, entry) in entries.iter().enumerate() {
+        if !groups.is_used(at) {
+            let message = format!("group {} is used by no rule", shown(entry.name));
+            let hint = "name it with `group` in a listener or a rule, or remove it";
+            entry.notes.warning(&entry.key, message, hint);
+        }
+    }
 }
 
 fn read_groups(
     entries: &[Item<'_>],
-    groups: &GroupNames,
     process: &ProcessFile,
     backends: &mut Vec<BackendPlace>,
 ) -> Vec<Group> {
-    let mut read = Vec::new();
-    for (at, entry) in entries.iter().enumerate() {
-        read.extend(group::read(entry, &process.group, backends));
-        if !groups.is_used(at) {
-            let message = format!("group `{}` is used by no rule", entry.name);
-            let hint = format!("write `group = \"{}\"` in a listener or a rule, or remove it", entry.name);
-            entry.notes.warning(&entry.key, message, hint);
-        }
-    }
-    read
+    entries.iter().filter_map(|entry| group::read(entry, &process.group, backends)).collect()
 }

@@ -220,10 +220,13 @@ fn not_an_address<T>(item: &Item<'_>, text: &str) -> Option<T> {
     let (problem, hint) = if text.contains("://") {
         ("is a URL, not an address", "write `\"IP:PORT\"`, such as `\"10.0.0.21:9030\"`".to_owned())
     } else if let Ok(ip) = bare {
-        ("has no port", match ip {
-            IpAddr::V4(ip) => format!("write `\"{ip}:PORT\"`"),
-            IpAddr::V6(ip) => format!("write `\"[{ip}]:PORT\"`"),
-        })
+        (
+            "has no port",
+            match ip {
+                IpAddr::V4(ip) => format!("write `\"{ip}:PORT\"`"),
+                IpAddr::V6(ip) => format!("write `\"[{ip}]:PORT\"`"),
+            },
+        )
     } else if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
         ("has no valid port", format!("write a port from 1 to 65535, not {}", shown(port)))
     } else {

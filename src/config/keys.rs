@@ -63,9 +63,14 @@ tables! {
 }
 
 impl Keys {
+    /// The key of this table that was probably meant.
+    pub(super) fn nearest(&self, unknown: &str) -> Option<&'static str> {
+        nearest(unknown, self.names.iter().copied())
+    }
+
     /// What to write instead of a key this table does not have.
     pub(super) fn hint(&self, unknown: &str) -> String {
-        if let Some(known) = nearest(unknown, self.names.iter().copied()) {
+        if let Some(known) = self.nearest(unknown) {
             return format!("did you mean `{known}`?");
         }
         if let Some(other) = TABLES.iter().find(|keys| keys.names.contains(&unknown)) {
@@ -82,12 +87,15 @@ pub(super) fn nearest<'a>(
     wrong: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
+    // A bad file must not keep us busy: names are short, and few.
     const LONGEST: usize = 64;
+    const MOST: usize = 1000;
     if wrong.len() > LONGEST {
         return None;
     }
     let plain = wrong.to_lowercase().replace('-', "_");
     candidates
+        .take(MOST)
         .filter(|candidate| candidate.len() <= LONGEST)
         .map(|candidate| (edits(&plain, &candidate.to_lowercase()), candidate))
         .filter(|(edits, candidate)| *edits <= 1 + candidate.len().min(wrong.len()) / 4)
@@ -126,7 +134,8 @@ mod tests {
 
     #[test]
     fn edits_are_counted() {
-        let cases = [("", "abc", 3), ("abc", "abc", 0), ("prot", "port", 1), ("kitten", "sitting", 3)];
+        let cases =
+            [("", "abc", 3), ("abc", "abc", 0), ("prot", "port", 1), ("kitten", "sitting", 3)];
         for (from, to, count) in cases {
             assert_eq!(edits(from, to), count, "{from} {to}");
             assert_eq!(edits(to, from), count, "{to} {from}");
@@ -135,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_nearest_key_is_named() {
-        let near = |wrong| nearest(wrong, LISTENER.names.iter().copied());
+        let near = |wrong| LISTENER.nearest(wrong);
         assert_eq!(near("idle_timout"), Some("idle_timeout"));
         assert_eq!(near("idle-timeout"), Some("idle_timeout"));
         assert_eq!(near("Prot"), Some("port"));

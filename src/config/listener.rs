@@ -1,10 +1,12 @@
 //! `[[listener]]`: what it owns, how it is reached, who may come.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
+use time::OffsetDateTime;
 use toml::de::DeValue;
 
 use super::certificate::{CertificateError, Certificates, covers};
@@ -15,6 +17,7 @@ use super::notes::Notes;
 use super::rule::{self, Around, GroupNames};
 use super::settings::{ListenerSettings, networks, unknown_name};
 use super::table::{Item, Table};
+use super::validity::validity;
 use crate::policy::access::Access;
 use crate::policy::route::Domain;
 
@@ -79,7 +82,7 @@ fn claims(table: &Table<'_>) -> Claims {
     let default = table.get("default");
     let is_default = default.as_ref().and_then(Item::boolean).unwrap_or_default();
     let domain = table.get("domain");
-    if domain.is_none() && !is_default {
+    if !is_default && !table.has_any(&["domain"]) {
         table.error(
             "this listener has no `domain`",
             "write `domain = \"youxia.com\"`, or `default = true` for whatever no other listener takes",
@@ -99,13 +102,14 @@ fn claims(table: &Table<'_>) -> Claims {
 }
 
 fn domains(list: &Item<'_>) -> Vec<(Domain, Range<usize>)> {
-    let mut domains: Vec<(Domain, Range<usize>)> = Vec::new();
+    let mut domains = Vec::new();
+    let mut seen = HashSet::new();
     for item in list.list().unwrap_or_default() {
         let Some(text) = item.string() else {
             continue;
         };
         match Domain::parse(text) {
-            Ok(domain) if domains.iter().any(|(known, _)| *known == domain) => {
+            Ok(domain) if !seen.insert(domain.clone()) => {
                 item.error(format!("{} stands twice in `domain`", shown(text)), "remove one");
             }
             Ok(domain) => domains.push((domain, item.span())),
@@ -119,16 +123,17 @@ fn domains(list: &Item<'_>) -> Vec<(Domain, Range<usize>)> {
 }
 
 fn ports(list: &Item<'_>) -> Vec<(u16, Range<usize>)> {
-    let mut ports: Vec<(u16, Range<usize>)> = Vec::new();
+    let mut ports = Vec::new();
+    let mut seen = HashSet::new();
     for item in list.list().unwrap_or_default() {
         let port = item.integer(1..=u64::from(u16::MAX));
         let Some(port) = port.and_then(|port| u16::try_from(port).ok()) else {
             continue;
         };
-        if ports.iter().any(|(known, _)| *known == port) {
-            item.error(format!("`{port}` stands twice in `port`"), "remove one");
-        } else {
+        if seen.insert(port) {
             ports.push((port, item.span()));
+        } else {
+            item.error(format!("`{port}` stands twice in `port`"), "remove one");
         }
     }
     ports
@@ -188,6 +193,7 @@ fn tls(
         },
     };
     let certificate = certificate?;
+    check_dates(table, claims, &certificate);
     for (domain, span) in &claims.domains {
         if !covers(&certificate, domain) {
             table.notes.warning(
@@ -200,6 +206,28 @@ fn tls(
     Some(Tls { certificate, policy, client_ca })
 }
 
+/// Clients refuse a certificate outside its dates; a game may still serve with
+/// it, since no certificate is worse.
+fn check_dates(table: &Table<'_>, claims: &Claims, certificate: &CertifiedKey) {
+    let dates = certificate.end_entity_cert().ok().and_then(|der| validity(der));
+    let Some((from, until)) = dates else {
+        return;
+    };
+    let now = OffsetDateTime::now_utc();
+    let problem = if now > until {
+        format!("expired on {}", until.date())
+    } else if now < from {
+        format!("is not valid before {}", from.date())
+    } else {
+        return;
+    };
+    let written = table.get("certificate").map(|item| item.span());
+    let domain = claims.domains.first().map(|(_, span)| span.clone());
+    let span = written.or(domain).unwrap_or(table.span.clone());
+    let message = format!("the certificate of this listener {problem}");
+    table.notes.warning(&span, message, "browsers will refuse it: put a renewed one in its place");
+}
+
 fn certificate(
     table: &Table<'_>,
     claims: &Claims,
@@ -208,8 +236,9 @@ fn certificate(
     let Some(item) = table.get("certificate") else {
         // The first domain names it; one that is no domain was told already.
         let Some((domain, span)) = claims.domains.first() else {
-            if table.get("domain").is_none() {
-                let hint = "write `certificate = \"NAME\"` for `certs/NAME.crt` and `certs/NAME.key`";
+            if !table.has_any(&["domain", "certificate"]) {
+                let hint =
+                    "write `certificate = \"NAME\"` for `certs/NAME.crt` and `certs/NAME.key`";
                 table.error("a listener without `domain` needs `certificate`", hint);
             }
             return None;

@@ -11,7 +11,7 @@
 //! | [`diagnostic`] | one thing that is wrong, for people and for programs |
 //! | `drop_in`, `listener`, `rule`, `group` | a file of `listeners.d/`, top down |
 //! | `process`, `settings` | `lockgate.toml`; the keys that have defaults there |
-//! | `certificate` | PEM files; the only place that reads them |
+//! | `certificate`, `validity` | PEM files, the only place that reads them; their dates |
 //! | `conflicts` | what two files cannot both have |
 //! | `table`, `keys`, `notes`, `units` | reading TOML without stopping at the first fault |
 //! | `source`, `read` | a file's text, and places in it |
@@ -33,6 +33,10 @@ mod settings;
 mod source;
 mod table;
 mod units;
+mod validity;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -101,12 +105,12 @@ pub fn load_with(dir: &Path, files: &[PathBuf]) -> Loaded {
 /// Drop-ins by file name, in lexical order.
 type Listed = BTreeMap<OsString, PathBuf>;
 
-fn load_files(dir: &Path, listed: Result<Listed, Diagnostic>, given: &[PathBuf]) -> Loaded {
+fn load_files(dir: &Path, listed: Result<Listed, Box<Diagnostic>>, given: &[PathBuf]) -> Loaded {
     let mut diagnostics = Vec::new();
     let process = read_process(dir, &mut diagnostics);
     let mut usable = !diagnostics.iter().any(Diagnostic::is_error);
     let listed = listed.unwrap_or_else(|fault| {
-        diagnostics.push(fault);
+        diagnostics.push(*fault);
         usable = false;
         Listed::new()
     });
@@ -134,8 +138,7 @@ fn load_files(dir: &Path, listed: Result<Listed, Diagnostic>, given: &[PathBuf])
     }
     games.sort_by(|a, b| a.file.file_name().cmp(&b.file.file_name()));
     Loaded {
-        config: (usable && !games.is_empty())
-            .then_some(Config { process: process.process, games }),
+        config: (usable && !games.is_empty()).then_some(Config { process: process.process, games }),
         diagnostics,
         refused,
         files: files.iter().filter(|(_, told)| *told).count(),
@@ -187,9 +190,9 @@ fn read_process(dir: &Path, diagnostics: &mut Vec<Diagnostic>) -> ProcessFile {
 }
 
 /// The drop-ins of a directory.
-fn list(dir: &Path) -> Result<Listed, Diagnostic> {
+fn list(dir: &Path) -> Result<Listed, Box<Diagnostic>> {
     let fault = |message: String, hint: &str| {
-        Diagnostic::whole_file(Severity::Error, dir, message).hint(hint)
+        Box::new(Diagnostic::whole_file(Severity::Error, dir, message).hint(hint))
     };
     let unreadable = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => fault(

@@ -1,6 +1,6 @@
 //! The validated model: what the rest of the program reads. Nothing here is
-//! optional that must be there, nothing is a string that means something else;
-//! the structs serde fills are in [`super::file`] and never leave this folder.
+//! optional that must be there, nothing is a string that means something else.
+//! How a file writes it is known to the other modules of this folder alone.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -68,13 +68,18 @@ impl Notes {
         if severity == Severity::Error {
             self.errors.set(self.errors.get() + 1);
         }
-        let mut found = self.found.borrow_mut();
-        if found.len() >= MOST {
+        if self.is_full() {
             self.more.set(self.more.get() + 1);
             return;
         }
+        let mut found = self.found.borrow_mut();
         let diagnostic = self.source.diagnose(severity, span, message);
         found.push(Diagnostic { hint: Some(hint), related, ..diagnostic });
+    }
+
+    /// No more will be told, so that a hint need not be looked for.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.borrow().len() >= MOST
     }
 
     /// How many errors there are, told or not.

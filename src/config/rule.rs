@@ -19,7 +19,7 @@ const LONGEST_PATH: usize = 4096;
 /// Bytes of the longest body of a fixed response.
 const LONGEST_BODY: usize = 64 << 10;
 
-/// The groups of a file by name, in the order of the model.
+/// The names of a file's groups, sorted, which is their order in the model.
 #[derive(Debug, Default)]
 pub(super) struct GroupNames {
     names: Vec<String>,
@@ -27,7 +27,7 @@ pub(super) struct GroupNames {
 }
 
 impl GroupNames {
-    /// From names in their order.
+    /// From sorted names.
     pub(super) fn new(names: Vec<String>) -> Self {
         GroupNames { names, used: RefCell::default() }
     }
@@ -35,11 +35,9 @@ impl GroupNames {
     /// The place of the group that the value names.
     fn find(&self, item: &Item<'_>) -> Option<usize> {
         let name = item.string()?;
-        let Some(at) = self.names.iter().position(|known| known == name) else {
-            let near = nearest(name, self.names.iter().map(String::as_str));
-            // That one is meant, so it is not unused.
-            let meant = self.names.iter().position(|known| Some(known.as_str()) == near);
-            self.used.borrow_mut().extend(meant);
+        let Ok(at) = self.names.binary_search_by(|known| known.as_str().cmp(name)) else {
+            let names = self.names.iter().map(String::as_str);
+            let near = if item.notes.is_full() { None } else { nearest(name, names) };
             let hint = match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("add a table {}", shown(&format!("[group.{name}]"))),
@@ -71,7 +69,6 @@ pub(super) fn read_all(listener: &Table<'_>, around: &Around<'_>) -> Vec<Rule> {
     let tables = item.map(|item| item.tables(&keys::RULE)).unwrap_or_default();
     let mut rules = Vec::new();
     let mut paths: HashMap<String, Range<usize>> = HashMap::new();
-    let mut count = tables.len();
     for table in tables {
         let path = table.get("path").map_or(Some("/"), |item| path(&item));
         let written = table.get("path").map_or(table.span.clone(), |item| item.span());
@@ -86,19 +83,20 @@ pub(super) fn read_all(listener: &Table<'_>, around: &Around<'_>) -> Vec<Rule> {
         rules.extend(rule(&table, path.unwrap_or("/"), around));
     }
     if let Some((action, key)) = listener_action(listener, around) {
-        count += 1;
         let source = &listener.notes.source;
         match paths.get("/") {
             None => rules.push(plain_rule(source.line(key.start), action)),
             Some(first) => {
                 let line = source.line(first.start);
-                let message = format!("never used: the rule with `/` on line {line} takes every path");
+                let message =
+                    format!("never used: the rule with `/` on line {line} takes every path");
                 listener.notes.warning(&key, message, "remove it, or that rule");
             }
         }
     }
-    if count == 0 && listener.get("group").or(listener.get("redirect")).is_none() {
-        listener.error("this listener does nothing", "write `group = \"NAME\"`, `redirect` or a rule");
+    if !listener.has_any(&["group", "redirect", "rule"]) {
+        listener
+            .error("this listener does nothing", "write `group = \"NAME\"`, `redirect` or a rule");
     }
     rules
 }
@@ -126,13 +124,14 @@ fn listener_action(table: &Table<'_>, around: &Around<'_>) -> Option<(Action, Ra
     }
     let code = redirect_code(table);
     let redirect = redirect.and_then(|item| Some((self::redirect(&item, code, around)?, item.key)));
-    let group = group.and_then(|item| Some((Action::Forward(around.groups.find(&item)?), item.key)));
+    let group =
+        group.and_then(|item| Some((Action::Forward(around.groups.find(&item)?), item.key)));
     group.or(redirect)
 }
 
 fn rule(table: &Table<'_>, path: &str, around: &Around<'_>) -> Option<Rule> {
     let action = rule_action(table, around);
-    let forwards = table.get("group").is_some();
+    let forwards = table.has_any(&["group"]);
     let (request_headers, response_headers) = header_edits(table, forwards);
     let response_timeout = table.duration("response_timeout", RESPONSE_TIMEOUT);
     if let Some(item) = table.get("response_timeout")
@@ -157,7 +156,9 @@ fn rule_action(table: &Table<'_>, around: &Around<'_>) -> Option<Action> {
     let hint = "write one of `group`, `redirect` and `respond`";
     let mut written = ["group", "redirect", "respond"].into_iter().filter_map(|key| table.get(key));
     let Some(first) = written.next() else {
-        table.error("this rule does nothing", hint);
+        if !table.has_any(&["group", "redirect", "respond"]) {
+            table.error("this rule does nothing", hint);
+        }
         return None;
     };
     for more in written {
@@ -198,12 +199,18 @@ fn path<'a>(item: &Item<'a>) -> Option<&'a str> {
         Ok(normal) if normal == text.as_bytes() => Some(text),
         Ok(normal) => {
             let normal = String::from_utf8_lossy(normal);
-            let message = format!("path {} is never matched: requests are compared in normal form", shown(text));
+            let message = format!(
+                "path {} is never matched: requests are compared in normal form",
+                shown(text)
+            );
             item.error(message, format!("write {}", shown(&format!("\"{normal}\""))));
             None
         }
         Err(error) => {
-            item.error(format!("path {}: {error}", shown(text)), "write it as a browser would send it");
+            item.error(
+                format!("path {}: {error}", shown(text)),
+                "write it as a browser would send it",
+            );
             None
         }
     }
@@ -230,11 +237,11 @@ fn redirect_code(table: &Table<'_>) -> u16 {
     let Some(item) = table.get("redirect_code") else {
         return DEFAULT;
     };
-    if table.get("redirect").is_none() {
+    if !table.has_any(&["redirect"]) {
         let hint = "write `redirect` beside it, or remove it";
         item.misplaced("`redirect_code` is used only with `redirect`", hint);
     }
-    let code = item.integer(300..=399).and_then(|code| u16::try_from(code).ok());
+    let code = item.integer(0..=999).and_then(|code| u16::try_from(code).ok());
     match code {
         Some(code @ (301 | 302 | 303 | 307 | 308)) => code,
         Some(other) => {

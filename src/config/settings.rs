@@ -76,9 +76,10 @@ impl ListenerSettings {
                 .map_or(self.max_requests, |count| (count > 0).then_some(count)),
             forwarded: forwarded(table).unwrap_or(self.forwarded),
             tls: table.get("tls").and_then(|item| tls_policy(&item)).unwrap_or(self.tls),
-            trusted_proxies: table
-                .get("trusted_proxies")
-                .map_or_else(|| self.trusted_proxies.clone(), |item| Networks::new(networks(&item))),
+            trusted_proxies: table.get("trusted_proxies").map_or_else(
+                || self.trusted_proxies.clone(),
+                |item| Networks::new(networks(&item)),
+            ),
         }
     }
 }
@@ -198,7 +199,11 @@ fn network(item: &Item<'_>) -> Option<IpNet> {
         }
         item.error(
             format!("`{}`: {} has bits after its prefix", item.name, shown(text)),
-            format!("write `\"{}\"` for the network, or `\"{}\"` for the address", network.trunc(), network.addr()),
+            format!(
+                "write `\"{}\"` for the network, or `\"{}\"` for the address",
+                network.trunc(),
+                network.addr()
+            ),
         );
         return None;
     }
@@ -241,7 +246,10 @@ fn tls_policy(item: &Item<'_>) -> Option<TlsPolicy> {
         "1.2" | CLB_STRICT_WITH_1_3 => Some(TlsPolicy::Tls12AndTls13),
         "1.3" => Some(TlsPolicy::Tls13),
         CLB_STRICT => Some(TlsPolicy::Tls12),
-        old @ ("tls_cipher_policy_1_0" | "tls_cipher_policy_1_1" | "tls_cipher_policy_1_2" | "1.0"
+        old @ ("tls_cipher_policy_1_0"
+        | "tls_cipher_policy_1_1"
+        | "tls_cipher_policy_1_2"
+        | "1.0"
         | "1.1") => {
             item.error(
                 format!(

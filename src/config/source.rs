@@ -23,11 +23,7 @@ impl Source {
         let starts = std::iter::once(0)
             .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1))
             .collect();
-        Source {
-            file: file.to_owned(),
-            text,
-            starts,
-        }
+        Source { file: file.to_owned(), text, starts }
     }
 
     /// The line (1-based) an offset stands on.
@@ -36,10 +32,7 @@ impl Source {
     }
 
     pub(super) fn place(&self, span: &Range<usize>) -> Place {
-        Place {
-            file: self.file.clone(),
-            line: self.line(span.start),
-        }
+        Place { file: self.file.clone(), line: self.line(span.start) }
     }
 
     /// A diagnostic about this part of the text. A span over several lines is
@@ -56,10 +49,7 @@ impl Source {
         let text = rest.split('\n').next().unwrap_or_default();
         let text = text.strip_suffix('\r').unwrap_or(text);
         let before = chars(text, 0..span.start.saturating_sub(start));
-        let length = chars(
-            text,
-            span.start.saturating_sub(start)..span.end.saturating_sub(start),
-        );
+        let length = chars(text, span.start.saturating_sub(start)..span.end.saturating_sub(start));
         let length = length.clamp(1, CONTEXT);
         let skipped = before.saturating_sub(CONTEXT);
         let indent = before - skipped;
@@ -68,11 +58,7 @@ impl Source {
             file: self.file.clone(),
             line,
             column: before + 1,
-            source_line: text
-                .chars()
-                .skip(skipped)
-                .take(indent + length + CONTEXT)
-                .collect(),
+            source_line: text.chars().skip(skipped).take(indent + length + CONTEXT).collect(),
             indent,
             length,
             message,

@@ -21,6 +21,8 @@ pub(super) struct Table<'a> {
     pub(super) span: Range<usize>,
     keys: &'static Keys,
     map: &'a DeTable<'a>,
+    /// Keys that misspelt ones were probably meant to be.
+    meant: Vec<&'static str>,
 }
 
 impl<'a> Table<'a> {
@@ -31,14 +33,16 @@ impl<'a> Table<'a> {
         map: &'a DeTable<'a>,
         span: Range<usize>,
     ) -> Self {
+        let mut meant = Vec::new();
         for key in map.keys() {
             let name = key.get_ref();
             if !keys.names.contains(&name.as_ref()) {
                 let message = format!("unknown key {} in {}", shown(name), keys.table);
                 notes.error(&key.span(), message, keys.hint(name));
+                meant.extend(keys.nearest(name));
             }
         }
-        Table { notes, span, keys, map }
+        Table { notes, span, keys, map, meant }
     }
 
     /// The value of a key, if it is there.
@@ -51,10 +55,16 @@ impl<'a> Table<'a> {
     /// As [`Self::get`]; notes that it must be there.
     pub(super) fn require(&self, key: &'static str, hint: &str) -> Option<Item<'a>> {
         let item = self.get(key);
-        if item.is_none() {
+        if item.is_none() && !self.has_any(&[key]) {
             self.error(format!("{} needs `{key}`", self.keys.table), hint);
         }
         item
+    }
+
+    /// Whether one of the keys stands here, perhaps misspelt. What is said to
+    /// be misspelt is not said to be missing too.
+    pub(super) fn has_any(&self, keys: &[&'static str]) -> bool {
+        keys.iter().any(|key| self.get(key).is_some() || self.meant.contains(key))
     }
 
     pub(super) fn boolean(&self, key: &'static str) -> Option<bool> {
@@ -134,9 +144,8 @@ impl<'a> Item<'a> {
     pub(super) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let (low, high) = (range.start(), range.end());
         let hint = format!("write a whole number from {low} to {high}");
-        let number = match self.value.get_ref() {
-            DeValue::Integer(number) => number,
-            _ => return self.wrong_type("an integer", hint),
+        let DeValue::Integer(number) = self.value.get_ref() else {
+            return self.wrong_type("an integer", hint);
         };
         match u64::from_str_radix(number.as_str(), number.radix()) {
             Ok(value) if range.contains(&value) => Some(value),
@@ -257,6 +266,9 @@ impl<'a> Item<'a> {
             // What was meant can still be looked at.
             return self.as_table(keys).into_iter().collect();
         };
+        if values.is_empty() {
+            self.error(format!("`{}` is an empty list", self.name), hint.as_str());
+        }
         let mut tables = Vec::new();
         for value in values.iter() {
             let item = Item { value, ..self.clone() };

@@ -3,22 +3,12 @@
 use std::time::Duration;
 
 /// Units of a duration, the longest first, in milliseconds.
-const TIMES: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const TIMES: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Units of a size, the largest first, in bytes.
-const SIZES: [(&str, u64); 5] = [
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("B", 1),
-];
+const SIZES: [(&str, u64); 5] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// Reads `"10s"`, `"1m30s"`, `"500ms"`: whole numbers with a unit, the longest
 /// unit first and none twice. `None` for anything else.
@@ -28,9 +18,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let mut total = 0_u64;
     while !rest.is_empty() {
         let (number, after) = split_number(rest)?;
-        let letters = after
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(after.len());
+        let letters = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
         let (unit, after) = after.split_at_checked(letters)?;
         let at = units.iter().position(|(name, _)| *name == unit)?;
         let (_, milliseconds) = units.get(at)?;
@@ -48,7 +36,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
     for (name, milliseconds) in TIMES {
         let count = rest / milliseconds;
         // "24h" and "1h" are how the ranges are written; days only when whole.
-        if count == 0 || (name == "d" && (rest % milliseconds != 0 || count == 1)) {
+        if count == 0 || (name == "d" && (!rest.is_multiple_of(milliseconds) || count == 1)) {
             continue;
         }
         shown.push_str(&format!("{count}{name}"));
@@ -66,9 +54,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 
 /// The form [`parse_size`] reads, in the largest unit that is exact.
 pub(super) fn show_size(bytes: u64) -> String {
-    let exact = SIZES
-        .iter()
-        .find(|(_, unit)| bytes >= *unit && bytes % *unit == 0);
+    let exact = SIZES.iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
     match exact {
         Some((name, unit)) => format!("{}{name}", bytes / unit),
         None => "0".to_owned(),
@@ -86,9 +72,7 @@ pub(super) fn guess_size(text: &str) -> Option<String> {
 
 /// The digits at the start, as a number, and what follows them.
 fn split_number(text: &str) -> Option<(u64, &str)> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, rest) = text.split_at_checked(digits)?;
     Some((number.parse().ok()?, rest))
 }
@@ -139,13 +123,8 @@ mod tests {
 
     #[test]
     fn durations_are_shown_in_the_largest_units() {
-        let cases = [
-            (0, "0s"),
-            (1, "1ms"),
-            (90_000, "1m30s"),
-            (86_400_000, "24h"),
-            (2_592_000_000, "30d"),
-        ];
+        let cases =
+            [(0, "0s"), (1, "1ms"), (90_000, "1m30s"), (86_400_000, "24h"), (2_592_000_000, "30d")];
         for (milliseconds, shown) in cases {
             assert_eq!(show_duration(Duration::from_millis(milliseconds)), shown);
         }

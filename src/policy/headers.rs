@@ -99,7 +99,7 @@ impl fmt::Debug for ForwardedFields {
 /// Fields that frame a message, belong to one connection or decide where the
 /// request goes. A value from a config would make two readers of one message
 /// disagree.
-const OURS: [&str; 14] = [
+const OURS: [&str; 13] = [
     "host",
     "content-length",
     "transfer-encoding",
@@ -113,7 +113,6 @@ const OURS: [&str; 14] = [
     "upgrade",
     "http2-settings",
     "expect",
-    "x-forwarded-server",
 ];
 
 /// Whether `set_headers` and `remove_headers` may name this field.

@@ -58,10 +58,12 @@ impl Buffer {
     }
 
     fn sized(capacity: usize) -> Buffer {
-        match capacity {
-            0..=SMALL => Buffer::small(),
-            ..=LARGE => Buffer::large(),
-            _ => Buffer::over(zeroed(capacity)),
+        if capacity <= SMALL {
+            Buffer::small()
+        } else if capacity <= LARGE {
+            Buffer::large()
+        } else {
+            Buffer::over(zeroed(capacity))
         }
     }
 

@@ -84,8 +84,17 @@ pub(super) async fn serve(seat: &Seat, conn: Conn, peer: &Peer) {
             After::Reset => return client.conn.reset(),
         }
     }
-    // The client may not be there to hear it; nothing more is owed to it.
-    let _ = poll_fn(|task| client.conn.poll_shutdown(task)).await;
+    farewell(&mut client).await;
+}
+
+/// Says that nothing more comes. The client may not be there to hear it: a
+/// connection that can't take it at once is dropped without.
+async fn farewell(client: &mut Client) {
+    poll_fn(|task| {
+        let _ = client.conn.poll_shutdown(task);
+        Poll::Ready(())
+    })
+    .await;
 }
 
 /// On TLS the name the client asked for says which listener's times hold.
@@ -358,9 +367,7 @@ fn poll_response(
 /// Ends a connection on which the client may still be sending. Closing at once
 /// would reset it, and the reset could overtake the response.
 async fn linger(client: &mut Client) {
-    if poll_fn(|task| client.conn.poll_shutdown(task)).await.is_err() {
-        return;
-    }
+    farewell(client).await;
     let end = Instant::now() + LINGER;
     let mut until = Instant::now() + LINGER_SILENCE;
     poll_fn(|task| {

@@ -93,15 +93,7 @@ fn write_request_line(out: &mut Buffer, request: &Request) {
 
 /// `Host`, where the client's own is replaced or missing (HTTP/1.0).
 fn write_host(out: &mut Buffer, request: &Request, route: &Route<'_>) {
-    out.push(b"Host: ");
-    match request.authority() {
-        Some(authority) => out.push(authority),
-        None => match route.listener.config.domains.first() {
-            Some(domain) => out.push(domain.to_string().trim_start_matches("*.").as_bytes()),
-            None => out.push(b"localhost"),
-        },
-    }
-    out.push(b"\r\n");
+    push_field(out, b"Host", &route.authority(request));
 }
 
 /// The fields that tell the backend who asks.

@@ -30,15 +30,15 @@ pub(super) enum Response<'a> {
 pub(super) async fn serve<'a>(cx: Cx<'a>, request: &Request, client: &mut Client) -> Response<'a> {
     let (port, listener) = match route::listener(cx, request) {
         Ok(found) => found,
-        Err(failure) => return fail(cx, request, None, failure),
+        Err(failure) => return fail(cx, request, None, &failure),
     };
     let route = match route::rule(cx, request, port, listener) {
         Ok(route) => route,
-        Err(failure) => return fail(cx, request, Some((listener, None)), failure),
+        Err(failure) => return fail(cx, request, Some((listener, None)), &failure),
     };
     let group = match &route.rule.config.action {
         Action::Redirect(redirect) => {
-            return Response::Own(respond::redirect(request, redirect));
+            return Response::Own(respond::redirect(request, &route, redirect));
         }
         Action::Respond { status, body } => {
             return Response::Own(respond::fixed(&route, *status, body));
@@ -46,12 +46,13 @@ pub(super) async fn serve<'a>(cx: Cx<'a>, request: &Request, client: &mut Client
         Action::Forward(_) => route.rule.group.and_then(|at| cx.view.snapshot.groups.get(at)),
     };
     let tried = match group {
-        Some(group) => forward(cx, request, route, group, client).await,
+        // Boxed, so that what a request holds while its body moves is small.
+        Some(group) => Box::pin(forward(cx, request, route, group, client)).await,
         None => Err(Failure::new(Cause::NoAvailableBackend, Phase::Pick)),
     };
     match tried {
         Ok(attempt) => Response::Forwarded(attempt),
-        Err(failure) => fail(cx, request, Some((listener, group)), failure),
+        Err(failure) => fail(cx, request, Some((listener, group)), &failure),
     }
 }
 
@@ -140,15 +141,15 @@ fn fail<'a>(
     cx: Cx<'a>,
     request: &Request,
     place: Option<respond::Place<'a>>,
-    failure: Failure,
+    failure: &Failure,
 ) -> Response<'a> {
     let id = cx.worker.request_id();
-    respond::log(cx, Some(request), place, &failure, id);
+    respond::log(cx, Some(request), place, failure, id);
     if failure.cause == Cause::ClientGone {
         return Response::Nobody;
     }
     let trusted = place.is_some_and(|(listener, _)| {
         listener.config.trusted_proxies.contains(cx.peer.address.ip())
     });
-    Response::Own(respond::error(&failure, id, trusted))
+    Response::Own(respond::error(failure, id, trusted))
 }

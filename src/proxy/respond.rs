@@ -28,7 +28,7 @@ pub(super) struct Answer {
 pub(super) type Place<'a> = (&'a Listener, Option<&'a Group>);
 
 /// Sends the client elsewhere.
-pub(super) fn redirect(request: &Request, redirect: &Redirect) -> Answer {
+pub(super) fn redirect(request: &Request, route: &Route<'_>, redirect: &Redirect) -> Answer {
     let mut location = Vec::new();
     match &redirect.to {
         RedirectTarget::Url(url) => location.extend_from_slice(url.as_bytes()),
@@ -39,7 +39,7 @@ pub(super) fn redirect(request: &Request, redirect: &Redirect) -> Answer {
             };
             location.extend_from_slice(scheme.as_bytes());
             location.extend_from_slice(b"://");
-            location.extend_from_slice(without_port(request.authority().unwrap_or_default()));
+            location.extend_from_slice(without_port(&route.authority(request)));
             if *port != own {
                 location.extend_from_slice(format!(":{port}").as_bytes());
             }
@@ -55,7 +55,7 @@ pub(super) fn redirect(request: &Request, redirect: &Redirect) -> Answer {
     Answer {
         status: redirect.code,
         fields: vec![("Location", location)],
-        edits: HeaderEdits::default(),
+        edits: route.rule.config.response_headers.clone(),
         body: format!("{} {}\n", redirect.code, reason(redirect.code)).into_bytes(),
         close: false,
     }
@@ -98,7 +98,11 @@ pub(super) fn error(failure: &Failure, request_id: u64, trusted: bool) -> Answer
         fields,
         edits: HeaderEdits::default(),
         body: format!("{status} {reason}\nrequest id {request_id:016x}\n").into_bytes(),
-        close: matches!(failure.cause, Cause::Malformed | Cause::UriTooLong | Cause::HeaderTooLarge),
+        // What follows a CONNECT may be meant for a tunnel.
+        close: matches!(
+            failure.cause,
+            Cause::Malformed | Cause::UriTooLong | Cause::HeaderTooLarge | Cause::Method
+        ),
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a request to the rule that takes it: port, then domain, then path.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -24,6 +25,17 @@ impl Route<'_> {
     /// The most a request body may have, in bytes.
     pub(super) fn max_body(&self) -> Option<u64> {
         self.rule.config.max_body.unwrap_or(self.listener.config.max_body)
+    }
+
+    /// Who the request is for, also where it does not say (HTTP/1.0).
+    pub(super) fn authority<'r>(&self, request: &'r Request) -> Cow<'r, [u8]> {
+        match (request.authority(), self.listener.config.domains.first()) {
+            (Some(authority), _) => Cow::Borrowed(authority),
+            (None, Some(domain)) => {
+                Cow::Owned(domain.to_string().trim_start_matches("*.").as_bytes().to_vec())
+            }
+            (None, None) => Cow::Borrowed(b"localhost"),
+        }
     }
 
     /// How long the group's backends may be silent.

@@ -55,7 +55,10 @@ fn make_dir() -> TempDir {
     write("empty.pem", "nothing\n".to_owned());
     let encrypted = game_key.serialize_pem().replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
     write("encrypted.key", encrypted);
-    write("damaged.pem", "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n".to_owned());
+    write(
+        "damaged.pem",
+        "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n".to_owned(),
+    );
     let not_der = ["CERTIFICATE", "PRIVATE KEY"]
         .map(|label| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n"));
     write("not_der.pem", not_der.concat());
@@ -89,7 +92,7 @@ fn rendered(loaded: &Loaded, file: &Path) -> String {
 #[test]
 fn invalid_drop_ins_say_what_is_expected() {
     for file in fixtures("invalid") {
-        let loaded = config::load_with(dir(), &[file.clone()]);
+        let loaded = config::load_with(dir(), std::slice::from_ref(&file));
         let text = rendered(&loaded, &file);
         let expected = file.with_extension("expected");
         if std::env::var_os("UPDATE_EXPECTED").is_some() {
@@ -109,7 +112,7 @@ fn invalid_drop_ins_say_what_is_expected() {
 #[test]
 fn valid_drop_ins_load_without_a_word() {
     for file in fixtures("valid") {
-        let loaded = config::load_with(dir(), &[file.clone()]);
+        let loaded = config::load_with(dir(), std::slice::from_ref(&file));
         // The certificates of the shortest examples are not worth having.
         let diagnostics: Vec<_> =
             loaded.diagnostics.iter().map(|diagnostic| diagnostic.render(false)).collect();
@@ -120,7 +123,7 @@ fn valid_drop_ins_load_without_a_word() {
 
 fn every_key() -> Config {
     let file = Path::new(ROOT).join("tests/it/config/valid/every_key.toml");
-    config::load_with(dir(), &[file]).config.unwrap()
+    config::load_with(dir(), std::slice::from_ref(&file)).config.unwrap()
 }
 
 #[test]

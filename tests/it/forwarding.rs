@@ -3,7 +3,7 @@
 //! belongs to the client's connection, and with the fields that say who asked.
 //! SEMANTICS rows FH; DESIGN 4.9 wins over FH-05, FH-09, FH-10, FH-13.
 
-use crate::support::{Backend, Port, Recorded, Site, group};
+use crate::support::{Backend, Recorded, Site, group};
 
 /// Sends these field lines with a GET and gives back what the backend saw.
 #[track_caller]
@@ -156,29 +156,6 @@ fn fh_08_host_is_unchanged() {
     client.get("A.test:9030", "/").expect(200);
     assert_eq!(b1.request().value("host"), "A.test:9030");
     assert_eq!(b1.request().value("x-forwarded-host"), "A.test:9030");
-}
-
-#[test]
-fn fh_09_backend_connections_are_used_again() {
-    let b1 = Backend::named("B1");
-    let site = Site::before(&b1);
-    for _ in 0..3 {
-        site.get("/").expect(200);
-    }
-    assert_eq!(b1.connections(), 1);
-    assert_eq!(b1.requests()[0].values("connection"), NONE);
-}
-
-#[test]
-fn fh_09_unless_keepalive_is_off() {
-    let b1 = Backend::named("B1");
-    let site = Site::http().group("keepalive = false").backend(&b1).start();
-    let mut client = site.connect();
-    for _ in 0..3 {
-        client.get("a.test", "/").expect(200);
-    }
-    assert_eq!(b1.connections(), 3);
-    assert_eq!(b1.requests()[0].value("connection"), "close");
 }
 
 #[test]
@@ -348,32 +325,4 @@ fn every_rule_forwards_to_its_own_group_on_one_connection() {
         assert_eq!(client.get("a.test", "/two").expect(200).backend(), "B2");
     }
     assert_eq!((b1.connections(), b2.connections()), (1, 1));
-}
-
-#[test]
-fn a_backend_that_closes_kept_connections_costs_no_request() {
-    // It ends each connection after two requests without saying so.
-    let b1 = Backend::scripted("B1", |exchange| {
-        exchange.echo();
-        if exchange.earlier() == 1 {
-            exchange.close();
-        }
-    });
-    let site = Site::before(&b1);
-    let mut client = site.connect();
-    for round in 0..20 {
-        client.get("a.test", "/").expect(200);
-        // Its end has arrived before the next request is sent.
-        let open = usize::from(round % 2 == 0);
-        crate::support::eventually("the connection ends", || b1.open() == open);
-    }
-    assert_eq!(b1.executions(), 20);
-    assert_eq!(b1.connections(), 10);
-}
-
-#[test]
-fn a_refused_port_is_nobodys() {
-    // The harness itself: a reserved port refuses until lockgate listens.
-    let port = Port::reserve();
-    assert!(std::net::TcpStream::connect(("127.0.0.1", port.number())).is_err());
 }

@@ -36,35 +36,52 @@ fn er_06_a_reset_while_the_body_flows_aborts_a_get() {
     eventually("the backend sees the connection end", || b1.left() == 1);
 }
 
-#[test]
-fn er_06_a_post_whose_body_had_arrived_completes() {
-    let gate = Gate::default();
-    let hold = gate.clone();
+/// A client that posts and resets while the backend works; the backend has
+/// answered when this returns.
+fn reset_after_post() -> (Site, Backend) {
+    let (gate, done) = (Gate::default(), Gate::default());
+    let (hold, finished) = (gate.clone(), done.clone());
     let b1 = Backend::scripted("B1", move |exchange| {
         exchange.read_body();
         if exchange.request().method() == "POST" {
             hold.pass();
         }
         exchange.reply("done");
+        finished.open();
     });
     let site = Site::http()
         .rule("path = \"/fixed\"\nrespond = { status = 200, body = \"\" }")
         .backend(&b1)
         .start();
+    // Answered after what happened before was seen: there is one worker.
+    let pass_by = || {
+        for _ in 0..3 {
+            site.get("/fixed").expect(200);
+        }
+    };
     let mut client = site.connect();
     client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello");
     b1.wait_for_completed(1);
     client.reset();
-    // These are answered after the reset was seen: there is one worker.
-    for _ in 0..3 {
-        site.get("/fixed").expect(200);
-    }
-    assert_eq!(b1.open(), 1);
+    pass_by();
     gate.open();
-    site.lockgate.wait_for_log(&["status=499"]);
+    done.pass();
+    pass_by();
+    (site, b1)
+}
+
+#[test]
+fn er_06_a_post_whose_body_had_arrived_completes() {
+    let (site, b1) = reset_after_post();
     // The connection was not aborted: it serves the next request.
     site.get("/").expect(200);
     assert_eq!(b1.connections(), 1);
+}
+
+#[test]
+fn er_06_a_post_whose_client_left_is_logged_as_499() {
+    let (site, _b1) = reset_after_post();
+    site.lockgate.wait_for_log(&["status=499", "cause=client_gone"]);
 }
 
 #[test]
@@ -177,6 +194,11 @@ fn a_cut_response_to_an_http_1_0_client_is_a_reset() {
     client.send("GET / HTTP/1.0\r\nHost: a.test\r\n\r\n");
     let cut = client.read_cut();
     assert_eq!(cut.error.kind(), ErrorKind::ConnectionReset, "{}", cut.error);
+    // On TLS a missing close_notify tells as well.
+    let site = Site::https().backend(&b1).start();
+    let mut client = site.connect();
+    client.send("GET / HTTP/1.0\r\nHost: a.test\r\n\r\n");
+    client.read_cut();
 }
 
 #[test]

@@ -1,1 +1,30 @@
-fn main(){}
+//! Tests over real sockets against the real binary, one file per area of
+//! behaviour. Rows of SEMANTICS stand in the names of the tests that hold
+//! them (`rt_08_longest_prefix_wins`). The words are in [`support`].
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails by panicking"
+)]
+
+mod answers;
+mod architecture;
+mod balance;
+mod cli;
+mod config;
+mod errors;
+mod forwarding;
+mod framing;
+mod leaving;
+mod lifecycle;
+mod limits;
+mod pool;
+mod responses;
+mod routing;
+mod sni;
+mod streaming;
+mod support;
+mod tls;

@@ -88,6 +88,17 @@ fn every_status_of_the_backend_is_passed_on() {
 }
 
 #[test]
+fn a_large_response_head_is_passed_on() {
+    let value = "v".repeat(2000);
+    let fields: String = (0..10).map(|n| format!("Set-Cookie: c{n}={value}\r\n")).collect();
+    let b1 =
+        Backend::answering("B1", format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok"));
+    let response = Site::before(&b1).get("/").expect(200);
+    let expected: Vec<String> = (0..10).map(|n| format!("c{n}={value}")).collect();
+    assert_eq!(response.values("set-cookie"), expected);
+}
+
+#[test]
 fn head_has_the_fields_of_get_and_no_body() {
     for framing in ["Content-Length: 1234\r\n", "Transfer-Encoding: chunked\r\n", ""] {
         let b1 = Backend::answering("B1", format!("HTTP/1.1 200 OK\r\n{framing}X: 1\r\n\r\n"));
@@ -181,13 +192,15 @@ fn an_http_1_0_client_gets_no_chunks() {
     let body = chunked(b"some text in several chunks", 5, "X-Sum: 1\r\n");
     let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     let b1 = Backend::answering("B1", [head, body].concat());
-    let site = Site::before(&b1);
-    for keep in ["", "Connection: keep-alive\r\n"] {
-        let mut client = site.connect();
-        let response = client.request(format!("GET / HTTP/1.0\r\nHost: a.test\r\n{keep}\r\n"));
-        assert_eq!(response.ending, Ending::Close);
-        assert_eq!(response.text(), "some text in several chunks");
-        client.assert_closed();
+    for site in [Site::before(&b1), Site::https().backend(&b1).start()] {
+        for keep in ["", "Connection: keep-alive\r\n"] {
+            let mut client = site.connect();
+            let request = format!("GET / HTTP/1.0\r\nHost: a.test\r\n{keep}\r\n");
+            let response = client.request(request);
+            assert_eq!(response.ending, Ending::Close);
+            assert_eq!(response.text(), "some text in several chunks");
+            client.assert_closed();
+        }
     }
 }
 
@@ -310,6 +323,17 @@ fn a_backend_may_refuse_what_is_expected() {
         client.read_to_end();
         assert!(b1.requests().iter().all(|request| request.target() == "/"));
     }
+}
+
+#[test]
+fn an_http_1_0_client_cannot_expect() {
+    let b1 = Backend::named("B1");
+    let site = Site::before(&b1);
+    let response = site.request(
+        "POST / HTTP/1.0\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
+    );
+    assert!(response.expect(200).interim.is_empty());
+    assert_eq!(b1.request().values("expect"), NONE);
 }
 
 #[test]

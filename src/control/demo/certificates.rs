@@ -5,6 +5,8 @@
 //! A leaf says in its first line that it was made here. Files without that
 //! line belong to someone else and are never written to.
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -60,14 +62,17 @@ pub struct Made {
     pub written: Vec<PathBuf>,
     /// Stems whose files are someone else's and were left as they are.
     pub kept: Vec<String>,
+    /// Stems no certificate can be made for, and why. The others are not held up
+    /// by them.
+    pub refused: Vec<(String, String)>,
 }
 
 /// Makes sure that each wanted certificate is there, signed by the
 /// development CA, valid now and for all its names.
 ///
 /// # Errors
-/// The folder cannot be read or written, a name is not a domain or an address,
-/// or `demo-ca.key` is not a key made here and does not fit `demo-ca.crt`.
+/// The folder cannot be read or written, or `demo-ca.key` is not a key made here
+/// and does not fit `demo-ca.crt`.
 pub fn ensure(certs_dir: &Path, wanted: &[Wanted]) -> io::Result<Made> {
     ensure_at(certs_dir, wanted, SystemTime::now())
 }
@@ -77,8 +82,13 @@ fn ensure_at(certs_dir: &Path, wanted: &[Wanted], now: SystemTime) -> io::Result
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut written = Vec::new();
     let mut kept = Vec::new();
+    let mut refused = Vec::new();
     let authority = Authority::load_or_make(certs_dir, &provider, now, &mut written)?;
     for one in wanted {
+        if let Err(why) = possible(one) {
+            refused.push((one.file_stem.clone(), why));
+            continue;
+        }
         let files = Files::new(certs_dir, &one.file_stem);
         if files.are_foreign()? {
             kept.push(one.file_stem.clone());
@@ -86,7 +96,30 @@ fn ensure_at(certs_dir: &Path, wanted: &[Wanted], now: SystemTime) -> io::Result
             authority.issue(&files, one, now, &mut written)?;
         }
     }
-    Ok(Made { ca: Files::new(certs_dir, CA_STEM).certificate, written, kept })
+    Ok(Made { ca: Files::new(certs_dir, CA_STEM).certificate, written, kept, refused })
+}
+
+/// The stem stays in the folder and the names are names.
+fn possible(wanted: &Wanted) -> Result<(), String> {
+    let Wanted { file_stem, names } = wanted;
+    if file_stem == CA_STEM || Path::new(file_stem).file_name() != Some(OsStr::new(file_stem)) {
+        return Err(format!("{file_stem:?} is not a file name of its own in the folder"));
+    }
+    if names.is_empty() {
+        return Err("a certificate needs a name".to_owned());
+    }
+    for name in names {
+        server_name(&one_of(name)).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+/// The name itself; for a wildcard one that only it can stand for.
+fn one_of(name: &str) -> Cow<'_, str> {
+    match name.strip_prefix("*.") {
+        Some(parent) => Cow::Owned(format!("any-name-the-wildcard-takes.{parent}")),
+        None => Cow::Borrowed(name),
+    }
 }
 
 /// The two files of a stem.
@@ -214,12 +247,7 @@ impl Authority {
             return Ok(false);
         };
         for name in names {
-            // A wildcard is tried with a name only it can stand for.
-            let name = name.strip_prefix("*.").map_or_else(
-                || name.clone(),
-                |parent| format!("any-name-the-wildcard-takes.{parent}"),
-            );
-            let name = server_name(&name)?;
+            let name = server_name(&one_of(name))?;
             let at = unix(now + MARGIN);
             if self.judge.verify_server_cert(&certificate, &[], &name, &[], at).is_err() {
                 return Ok(false);

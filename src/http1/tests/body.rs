@@ -90,7 +90,7 @@ fn chunks() {
 
 #[test]
 fn broken_chunks() {
-    let cases: [(&[u8], &str); 30] = [
+    let cases: [(&[u8], &str); 31] = [
         (b"\r\n", "invalid chunk size"),
         (b"\n", "invalid chunk size"),
         (b";a\r\n", "invalid chunk size"),
@@ -115,6 +115,7 @@ fn broken_chunks() {
         (b"5;a\x7f\r\n", "invalid chunk extension"),
         (b"1\r\nab", "no CRLF after the chunk data"),
         (b"1\r\na\n", "no CRLF after the chunk data"),
+        (b"1\r\nax\n", "no CRLF after the chunk data"),
         (b"1\r\na\rb", "no CRLF after the chunk data"),
         (b"1\r\na0\r\n\r\n", "no CRLF after the chunk data"),
         (b"0\r\n\n", "bare LF"),

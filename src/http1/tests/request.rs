@@ -235,6 +235,8 @@ fn hosts() {
         "a|b",
         "a^b",
         "a%2",
+        "a%2z",
+        "a%z2",
         "a%zz",
         "%",
         "[::1",
@@ -313,7 +315,19 @@ fn framing() {
     for (lines, framing) in good {
         assert_eq!(request(&with(lines)).unwrap().0.framing, framing, "{lines}");
     }
-    for value in ["", "+3", "-1", "0x3", "3, 3", "3,", "3 3", "3.0", "a", "18446744073709551616"] {
+    for value in [
+        "",
+        "+3",
+        "-1",
+        "0x3",
+        "3, 3",
+        "3,",
+        "3 3",
+        "3.0",
+        "a",
+        "18446744073709551616",
+        "20000000000000000000",
+    ] {
         refused(&with(&format!("Content-Length: {value}\r\n")), "Content-Length is not a number");
     }
     for codings in [
@@ -387,6 +401,7 @@ fn expect_and_te() {
         ("1.1", "TE: trailers;q=1\r\n", false, false),
         ("1.1", "TE: gzip\r\n", false, false),
         ("1.1", "TE: gzip\r\nTE: trailers\r\n", false, true),
+        ("1.1", "TE: trailers\r\nTE: gzip\r\n", false, true),
     ];
     for (version, lines, expect, te) in cases {
         let head = format!("POST / HTTP/{version}\r\nHost: a\r\n{lines}\r\n");

@@ -103,8 +103,11 @@ fn limits_hold_to_the_byte_and_before_the_head_is_whole() {
         let scanned = Scan::request().advance(bytes, &LIMITS);
         assert!(matches!(scanned, Ok(Some(_))), "{scanned:?} {}", show(bytes));
     }
-    let cases: [(&[u8], HeadError); 5] = [
+    let cases: [(&[u8], HeadError); 7] = [
         (b"GET /234567890 HTTP/1.1\r", HeadError::TargetTooLong),
+        // Over the limit before it is wrong, as it is when it arrives byte by byte.
+        (b"GET /234567890 HTTP/1.1\n", HeadError::TargetTooLong),
+        (b"GET / HTTP/1.1\r\nA: 345678901234567890123456789012345678\n", HeadError::FieldsTooLarge),
         (b"GET /23456789012345678901234567890", HeadError::TargetTooLong),
         (b"GET / HTTP/1.1\r\nA: 34567890123456789012345678901234567890", HeadError::FieldsTooLarge),
         (

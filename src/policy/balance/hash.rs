@@ -59,21 +59,9 @@ pub(super) fn unit(random: u64) -> f64 {
     ((random >> 12) as f64 + 0.5) * STEP
 }
 
-/// One by the odd numbers from 23 down to 1: artanh(x) / x in powers of x².
-const SERIES: [f64; 12] = [
-    1.0 / 23.0,
-    1.0 / 21.0,
-    1.0 / 19.0,
-    1.0 / 17.0,
-    1.0 / 15.0,
-    1.0 / 13.0,
-    1.0 / 11.0,
-    1.0 / 9.0,
-    1.0 / 7.0,
-    1.0 / 5.0,
-    1.0 / 3.0,
-    1.0,
-];
+/// One by the odd numbers from 15 down to 1: artanh(x) / x in powers of x².
+const SERIES: [f64; 8] =
+    [1.0 / 15.0, 1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0];
 
 /// `-ln(1 - gap)` for a `gap` as [`unit()`] gives it.
 ///
@@ -89,8 +77,8 @@ pub(super) fn distance(gap: f64) -> f64 {
         gap = 1.0 - rest;
         doublings += 1.0;
     }
-    // -ln(1 - gap) = 2 artanh(gap / (2 - gap)), whose series ends soon: its
-    // argument is at most 3/17 on one side and 1/3 on the other.
+    // -ln(1 - gap) = 2 artanh(gap / (2 - gap)). With gap between -0.4 and 0.3
+    // the argument is below 0.18, and eight terms leave an error of 1e-13.
     let ratio = gap / (2.0 - gap);
     let square = ratio * ratio;
     let sum = SERIES.iter().fold(0.0, |sum, term| sum * square + term);

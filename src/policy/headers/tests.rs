@@ -1,11 +1,5 @@
 //! By example, and what always holds.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed, as it should"
-)]
-
 use proptest::prelude::*;
 
 use super::*;

@@ -1,11 +1,5 @@
 //! What always holds, whatever the arguments.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed, as it should"
-)]
-
 use proptest::prelude::*;
 
 use super::tests::{domain, host, normal, owners};

@@ -1,11 +1,5 @@
 //! By example.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed, as it should"
-)]
-
 use super::*;
 
 pub(super) fn host(authority: &str) -> Option<String> {

@@ -4,6 +4,7 @@
 use lockgate::http1;
 
 #[path = "../oracle.rs"]
+#[allow(dead_code, reason = "each target uses a part of it")]
 mod oracle;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {

@@ -28,8 +28,6 @@ pub(crate) struct Recorded {
     pub(crate) trailers: Vec<(String, String)>,
     /// Its body arrived whole.
     pub(crate) complete: bool,
-    /// Which connection of the backend it came on, from 1.
-    pub(crate) connection: usize,
 }
 
 /// What the backend's threads and the test share.
@@ -276,7 +274,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         if shared.stopped.load(Ordering::SeqCst) {
             return;
         }
-        let number = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
+        shared.connections.fetch_add(1, Ordering::SeqCst);
         shared.open.fetch_add(1, Ordering::SeqCst);
         let shared = Arc::clone(shared);
         thread::spawn(move || {
@@ -287,7 +285,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             shared.streams.lock().unwrap().extend(stream.try_clone());
             match &shared.script {
                 Script::Connections(script) => script(&mut stream),
-                Script::Requests(script) => serve(&shared, script.as_ref(), &mut stream, number),
+                Script::Requests(script) => serve(&shared, script.as_ref(), &mut stream),
             }
             shared.forget(&stream);
             drop(stream);
@@ -300,7 +298,6 @@ fn serve(
     shared: &Shared,
     script: &(dyn Fn(&mut Exchange<'_>) + Send + Sync),
     stream: &mut TcpStream,
-    number: usize,
 ) {
     let mut incoming = Incoming::default();
     for earlier in 0.. {
@@ -310,7 +307,7 @@ fn serve(
         let Ok(Some(head)) = head else {
             break;
         };
-        let recorded = Recorded { head: head.clone(), connection: number, ..Recorded::default() };
+        let recorded = Recorded { head: head.clone(), ..Recorded::default() };
         let place = {
             let mut requests = shared.requests.lock().unwrap();
             requests.push(recorded);

@@ -188,6 +188,14 @@ impl Client {
         self.request(bytes)
     }
 
+    /// Something has arrived that was not read yet; does not wait for it.
+    pub(crate) fn has_bytes(&mut self) -> bool {
+        self.socket().set_nonblocking(true).unwrap();
+        let arrived = self.socket().peek(&mut [0]).is_ok();
+        self.socket().set_nonblocking(false).unwrap();
+        arrived
+    }
+
     /// Waits for the end of the connection, by FIN or reset, and gives back
     /// what came before it.
     #[track_caller]

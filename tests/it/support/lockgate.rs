@@ -215,11 +215,6 @@ impl Lockgate {
         &self.listening
     }
 
-    /// The lines it printed after `ready`, so far.
-    pub(crate) fn printed(&self) -> Vec<String> {
-        self.stdout.try_iter().collect()
-    }
-
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -269,8 +264,11 @@ impl Drop for Lockgate {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let log = self.log();
         if thread::panicking() {
-            eprintln!("--- lockgate's log\n{}---", self.log());
+            eprintln!("--- lockgate's log\n{log}---");
+        } else {
+            assert!(!log.contains("panicked at"), "lockgate panicked:\n{log}");
         }
     }
 }

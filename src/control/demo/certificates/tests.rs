@@ -51,7 +51,7 @@ fn makes_what_is_absent_and_keeps_what_is_good() {
     assert!(accepted(&folder, "address", "::1", now()));
 
     let again = ensure_at(&folder, &want, now() + DAY).unwrap();
-    assert_eq!(again, Made { ca: made.ca, written: vec![], kept: vec![] });
+    assert_eq!(again, Made { ca: made.ca, written: vec![], kept: vec![], refused: vec![] });
 }
 
 #[test]
@@ -150,8 +150,21 @@ fn what_is_someone_elses_is_never_written_to() {
 }
 
 #[test]
-fn a_name_no_certificate_can_hold_is_an_error() {
+fn what_cannot_be_made_does_not_hold_up_the_rest() {
     let folder = tempfile::tempdir().unwrap();
-    let error = ensure_at(folder.path(), &[wanted("g", &["ü.test"])], now()).unwrap_err();
-    assert!(!folder.path().join("g.crt").exists(), "{error}");
+    let certs = folder.path().join("certs");
+    let want = [
+        wanted("umlaut", &["ü.test"]),
+        wanted("../outside", &["g.test"]),
+        wanted("..", &["g.test"]),
+        wanted("", &["g.test"]),
+        wanted("demo-ca", &["g.test"]),
+        wanted("nameless", &[]),
+        wanted("g", &["g.test", "*.g.test"]),
+    ];
+    let made = ensure_at(&certs, &want, now()).unwrap();
+    let refused: Vec<&str> = made.refused.iter().map(|(stem, _)| stem.as_str()).collect();
+    assert_eq!(refused, ["umlaut", "../outside", "..", "", "demo-ca", "nameless"]);
+    assert_eq!(names(&made.written), ["demo-ca.key", "demo-ca.crt", "g.key", "g.crt"]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing outside the folder");
 }
