@@ -116,8 +116,7 @@ fn serve(
 
 fn check(cli: &Cli, files: &[PathBuf], json: bool) -> ExitCode {
     let dir = cli.config_dir();
-    let loaded =
-        if files.is_empty() { config::load(&dir) } else { config::load_with(&dir, files) };
+    let loaded = if files.is_empty() { config::load(&dir) } else { config::load_with(&dir, files) };
     let errors = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
     let warnings = loaded.diagnostics.len() - errors;
     let good = errors == 0 && loaded.config.is_some();

@@ -63,8 +63,7 @@ fn addresses(address: Option<IpAddr>, port: u16) -> Vec<SocketAddr> {
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket =
-        RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // IPv4 has a socket of its own, on which clients show as IPv4.
         socket.set_only_v6(true)?;

@@ -116,6 +116,9 @@ pub enum Known {
     XRealIp,
     /// `X-Forwarded-Client-Srcport`
     XForwardedClientSrcport,
+    /// `X-Accel-Redirect` and its like, `X-Pad`: what a backend says to the proxy before it, not to
+    /// the client.
+    XAccel,
 }
 
 impl Known {
@@ -141,6 +144,16 @@ impl Known {
             (10, b'k') => Self::KeepAlive.named(name, b"keep-alive"),
             (10, b's') => Self::SetCookie.named(name, b"set-cookie"),
             (14, b'c') => Self::ContentLength.named(name, b"content-length"),
+            (5, b'x') => Self::XAccel.named(name, b"x-pad"),
+            (15..=18, b'x') if name.get(2).is_some_and(|letter| letter | 0x20 == b'a') => {
+                let accel = ["redirect", "expires", "charset", "buffering", "limit-rate"];
+                let (prefix, rest) = name.split_at_checked(8).unwrap_or_default();
+                let same = |word: &&str| rest.eq_ignore_ascii_case(word.as_bytes());
+                match prefix.eq_ignore_ascii_case(b"x-accel-") && accel.iter().any(same) {
+                    true => Self::XAccel,
+                    false => Self::Other,
+                }
+            }
             (15, b'x') => Self::XForwardedFor.named(name, b"x-forwarded-for"),
             (16, b'p') => Self::ProxyConnection.named(name, b"proxy-connection"),
             (16, b'x') => match Self::XForwardedHost.named(name, b"x-forwarded-host") {

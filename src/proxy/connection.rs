@@ -144,10 +144,8 @@ async fn exchange(
         Err(failure) => return refuse(cx, client, failure).await,
     };
     *served += 1;
-    client.body_pending = !matches!(
-        request.head.framing,
-        RequestFraming::None | RequestFraming::Length(0)
-    );
+    client.body_pending =
+        !matches!(request.head.framing, RequestFraming::None | RequestFraming::Length(0));
     let response = request::serve(cx, &request, client).await;
     match response {
         Response::Forwarded(attempt) => {
@@ -173,11 +171,8 @@ async fn read_head(
     timeout: Duration,
 ) -> Result<Option<Request>, Failure> {
     let limits = &cx.view.snapshot.process.limits;
-    let limits = HeadLimits {
-        target: limits.uri,
-        fields_size: limits.header_size,
-        fields: limits.headers,
-    };
+    let limits =
+        HeadLimits { target: limits.uri, fields_size: limits.header_size, fields: limits.headers };
     let mut scan = Scan::request();
     let mut until = None;
     let found = poll_fn(|task| {
@@ -274,8 +269,7 @@ async fn forward_response(
 ) -> After {
     let Some(response) = &attempt.response else { return After::Reset };
     let limits = &cx.view.snapshot.process.limits;
-    let limits =
-        HeadLimits { target: 0, fields_size: limits.header_size, fields: limits.headers };
+    let limits = HeadLimits { target: 0, fields_size: limits.header_size, fields: limits.headers };
     let speaks_chunked = request.head.version == Version::Http11;
     let (decoder, unsized_body) = match response.framing {
         ResponseFraming::None => (BodyDecoder::empty(), false),
@@ -305,16 +299,26 @@ async fn forward_response(
         poll_fn(|task| poll_response(task, request, client, &mut attempt, &mut download)).await;
     match sent {
         Ok(()) => {
+            if client.conn.discard {
+                let gone = "the request had to run to its end all the same";
+                let failure = Failure::because(Cause::ClientGone, Phase::Body, gone);
+                log_cut(cx, request, &attempt, failure);
+            }
             attempt.release(cx, Instant::now());
             after(client, stay)
         }
         Err(failure) => {
-            let failure = failure.at(attempt.picked.backend);
-            let place = (attempt.route.listener, Some(attempt.picked.group));
-            respond::log(cx, Some(request), Some(place), &failure, cx.worker.request_id());
+            log_cut(cx, request, &attempt, failure);
             After::Reset
         }
     }
+}
+
+/// Logs a response that did not reach the client whole.
+fn log_cut(cx: Cx<'_>, request: &Request, attempt: &Attempt<'_>, failure: Failure) {
+    let failure = failure.at(attempt.picked.backend);
+    let place = (attempt.route.listener, Some(attempt.picked.group));
+    respond::log(cx, Some(request), Some(place), &failure, cx.worker.request_id());
 }
 
 /// Moves the response's body to the client, and what is left of the request's

@@ -87,11 +87,8 @@ pub(super) async fn attempt<'a>(
         None => connect(&picked, client, start).await?,
     };
     let limits = &cx.view.snapshot.process.limits;
-    let limits = HeadLimits {
-        target: limits.uri,
-        fields_size: limits.header_size,
-        fields: limits.headers,
-    };
+    let limits =
+        HeadLimits { target: limits.uri, fields_size: limits.header_size, fields: limits.headers };
     let mut out = Buffer::small();
     headers::write_request(&mut out, cx, request, &route, picked.group.config.keepalive);
     let (decoder, framing) = match request.head.framing {
@@ -246,8 +243,7 @@ impl Attempt<'_> {
 
     /// Receives until a whole head is there; gives its length.
     fn poll_head(&mut self, task: &mut Context<'_>) -> Result<Poll<usize>, Failure> {
-        let invalid =
-            |error| Failure::because(Cause::InvalidHeader, Phase::Response, error);
+        let invalid = |error| Failure::because(Cause::InvalidHeader, Phase::Response, error);
         loop {
             let input = self.upstream.input();
             if !input.is_empty() {

@@ -44,7 +44,8 @@ pub(super) fn write_request(
             | Known::Trailer
             | Known::Date
             | Known::Server
-            | Known::SetCookie => true,
+            | Known::SetCookie
+            | Known::XAccel => true,
             Known::Host => !absolute,
             // An HTTP/1.0 client can't wait for a 100 (RFC 9110 10.1.1).
             Known::Expect => request.head.version == Version::Http11,
@@ -105,9 +106,8 @@ fn write_forwarding(
     trusted: bool,
 ) {
     let set = route.listener.config.forwarded;
-    let wants = |field, known| {
-        set.contains(field) && !(trusted && request.all(known).next().is_some())
-    };
+    let wants =
+        |field, known| set.contains(field) && !(trusted && request.all(known).next().is_some());
     out.push(b"X-Forwarded-For: ");
     push_list(out, request, Known::XForwardedFor);
     out.push(cx.peer.ip.as_bytes());
@@ -254,7 +254,8 @@ fn copy_response_fields(
             | Known::ProxyAuthenticate
             | Known::ProxyAuthenticationInfo
             | Known::Te
-            | Known::Upgrade => false,
+            | Known::Upgrade
+            | Known::XAccel => false,
             _ => true,
         };
         keep && !(response.nominated && names(head, fields, field))

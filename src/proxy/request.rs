@@ -110,7 +110,11 @@ fn pick_backend<'a>(
         }
     }
     if group.backends.iter().any(|backend| backend.is_full()) {
-        return Err(Failure::because(Cause::Limit, Phase::Pick, "max_connections of every backend"));
+        return Err(Failure::because(
+            Cause::Limit,
+            Phase::Pick,
+            "max_connections of every backend",
+        ));
     }
     Err(Failure::new(Cause::NoAvailableBackend, Phase::Pick))
 }
@@ -125,9 +129,7 @@ fn hash_key(key: &HashKey, request: &Request, route: &Route<'_>) -> u64 {
             .all(Known::Cookie)
             .find_map(|field| cookie(request.text(field.value), name.as_bytes()))
             .map_or_else(by_client, key_hash),
-        HashKey::Header(name) => {
-            request.value_of(name.as_bytes()).map_or_else(by_client, key_hash)
-        }
+        HashKey::Header(name) => request.value_of(name.as_bytes()).map_or_else(by_client, key_hash),
         HashKey::Path => {
             let mut scratch = Vec::new();
             let path = request.path_and_query();

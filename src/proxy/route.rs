@@ -105,8 +105,7 @@ pub(super) fn rule<'a>(
     port: &'a Port,
     listener: &'a Listener,
 ) -> Result<Route<'a>, Failure> {
-    let client =
-        request.client_address(cx.peer.address.ip(), &listener.config.trusted_proxies);
+    let client = request.client_address(cx.peer.address.ip(), &listener.config.trusted_proxies);
     if !listener.config.access.is_open() && !listener.config.access.permits(client) {
         return Err(Failure::because(Cause::Denied, Phase::Request, client));
     }

@@ -24,7 +24,7 @@ const HANDSHAKE: u8 = 22;
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// What a client gets that speaks plain HTTP to a TLS port.
 const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
-Content-Length: 53\r\nConnection: close\r\n\r\n400 Bad Request\nthis port speaks HTTPS, not plain HTTP\n";
+Content-Length: 55\r\nConnection: close\r\n\r\n400 Bad Request\nthis port speaks HTTPS, not plain HTTP\n";
 /// Plaintext that may wait in the session: a large body's reads leave in one write.
 const SEND_BUFFER: usize = 256 * 1024;
 

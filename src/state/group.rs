@@ -68,11 +68,7 @@ struct Line<T>(T);
 impl Backend {
     fn new(config: config::Backend) -> Backend {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Backend {
-            config,
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            load: Line(AtomicU32::new(0)),
-        }
+        Backend { config, id: NEXT.fetch_add(1, Ordering::Relaxed), load: Line(AtomicU32::new(0)) }
     }
 
     /// May be picked: in service and not full.

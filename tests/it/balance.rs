@@ -53,10 +53,8 @@ fn sc_02_wrr_is_smooth() {
 #[test]
 fn sc_03_wrr_is_the_default_and_keeps_to_the_weights() {
     let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
-    let site = Site::http()
-        .backend_with(&b1, "weight = 100")
-        .backend_with(&b2, "weight = 50")
-        .start();
+    let site =
+        Site::http().backend_with(&b1, "weight = 100").backend_with(&b2, "weight = 50").start();
     let shares = shares(&site, 300);
     assert_eq!((share(&shares, "B1"), share(&shares, "B2")), (200, 100));
 }
@@ -91,25 +89,21 @@ fn holding(name: &str, gate: &Gate) -> Backend {
 #[track_caller]
 fn hold(site: &Site, count: usize, held: impl Fn() -> usize) -> Vec<Client> {
     let before = held();
-    let clients = (1..=count)
+    (1..=count)
         .map(|number| {
             let mut client = site.connect();
             client.send("GET /hold HTTP/1.1\r\nHost: a.test\r\n\r\n");
             eventually("a backend holds the request", || held() == before + number);
             client
         })
-        .collect();
-    clients
+        .collect()
 }
 
 fn loaded_backend_is_avoided(balance: &str) {
     let (first, second) = (Gate::default(), Gate::default());
     let (b1, b2) = (holding("B1", &first), holding("B2", &second));
-    let site = Site::http()
-        .group(&format!("balance = \"{balance}\""))
-        .backend(&b1)
-        .backend(&b2)
-        .start();
+    let site =
+        Site::http().group(&format!("balance = \"{balance}\"")).backend(&b1).backend(&b2).start();
     let mut clients = hold(&site, 20, || b1.executions() + b2.executions());
     assert_eq!((b1.executions(), b2.executions()), (10, 10));
     second.open();
@@ -231,7 +225,8 @@ fn hash_by_client_ip_sees_through_trusted_proxies() {
     let site = three(&backends, "client_ip").start();
     let picked: BTreeSet<String> = (0..20)
         .map(|n| {
-            let claim = format!("GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 10.0.0.{n}\r\n\r\n");
+            let claim =
+                format!("GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 10.0.0.{n}\r\n\r\n");
             site.request(claim).expect(200).backend()
         })
         .collect();

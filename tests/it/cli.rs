@@ -7,14 +7,14 @@ use crate::support::{Finished, Lockgate, Port, Setup, authority, http_listener};
 
 /// A good drop-in whose backend need not exist.
 fn good(domain: &str, port: &Port) -> String {
-    http_listener(domain, port, "group = \"web\"")
-        + "[group.web]\nbackends = [\"127.0.0.1:9\"]\n"
+    http_listener(domain, port, "group = \"web\"") + "[group.web]\nbackends = [\"127.0.0.1:9\"]\n"
 }
 
 #[test]
 fn check_of_a_good_directory_is_0() {
     let port = Port::reserve();
-    let setup = Lockgate::with("a.toml", &good("a.test", &port)).file("b.toml", &good("b.test", &port));
+    let setup =
+        Lockgate::with("a.toml", &good("a.test", &port)).file("b.toml", &good("b.test", &port));
     let check = setup.run(&["check"]).expect(0);
     assert!(check.text().contains("2 drop-ins"), "{}", check.text());
 }
@@ -27,9 +27,15 @@ fn check_says_all_problems_of_all_files_at_once() {
     let setup = Lockgate::with("one.toml", &one).file("two.toml", &two).file("three.toml", "=");
     let check = setup.run(&["check"]).expect(1);
     let text = check.text();
-    for part in
-        ["one.toml:4", "`protocol`", "two.toml:9", "10000", "two.toml:10", "\"wrr\"", "three.toml:1"]
-    {
+    for part in [
+        "one.toml:4",
+        "`protocol`",
+        "two.toml:9",
+        "10000",
+        "two.toml:10",
+        "\"wrr\"",
+        "three.toml:1",
+    ] {
         assert!(text.contains(part), "no {part} in\n{text}");
     }
 }
@@ -113,10 +119,7 @@ fn check_names_certificates_that_cannot_be_used() {
     let check = missing.run(&["check"]).expect(1);
     assert!(check.text().contains("absent.crt"), "{}", check.text());
     // A key that belongs to another certificate.
-    let (one, two) = (
-        authority().server(&["a.test"]),
-        authority().server(&["a.test"]),
-    );
+    let (one, two) = (authority().server(&["a.test"]), authority().server(&["a.test"]));
     let mismatch = Setup::empty()
         .any_file("listeners.d/game.toml", &text)
         .any_file("certs/absent.crt", &one.chain_pem)

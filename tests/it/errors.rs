@@ -48,8 +48,7 @@ fn every_failed_request_has_its_own_id() {
 #[test]
 fn a_connection_attempt_that_hangs_is_502() {
     let silent = Silent::new();
-    let site =
-        Site::http().address(&silent.address()).group("connect_timeout = \"300ms\"").start();
+    let site = Site::http().address(&silent.address()).group("connect_timeout = \"300ms\"").start();
     let begin = Instant::now();
     let response = site.get("/").expect(502);
     assert!(begin.elapsed() >= Duration::from_millis(300));
@@ -186,11 +185,8 @@ fn garbage_is_502() {
 fn an_error_keeps_the_clients_connection() {
     let (dead, b1) = (Port::reserve(), Backend::named("B1"));
     let more = format!("[group.dead]\nbackends = [\"{}\"]\n", dead.refusing_address());
-    let site = Site::http()
-        .rule("path = \"/dead\"\ngroup = \"dead\"")
-        .backend(&b1)
-        .more(&more)
-        .start();
+    let site =
+        Site::http().rule("path = \"/dead\"\ngroup = \"dead\"").backend(&b1).more(&more).start();
     let mut client = site.connect();
     for _ in 0..3 {
         client.get("a.test", "/dead").expect(502);

@@ -117,8 +117,7 @@ fn fh_07_look_alikes_with_underscores_are_dropped() {
 #[test]
 fn fh_07_a_trusted_proxy_is_believed() {
     let b1 = Backend::named("B1");
-    let site =
-        Site::http().listener("trusted_proxies = [\"127.0.0.1\"]").backend(&b1).start();
+    let site = Site::http().listener("trusted_proxies = [\"127.0.0.1\"]").backend(&b1).start();
     let request = seen(
         &site,
         &b1,
@@ -137,8 +136,7 @@ fn fh_07_a_trusted_proxy_is_believed() {
 #[test]
 fn forwarded_and_via_are_set_on_request() {
     let b1 = Backend::named("B1");
-    let site =
-        Site::http().listener("forwarded = [\"forwarded\", \"via\"]").backend(&b1).start();
+    let site = Site::http().listener("forwarded = [\"forwarded\", \"via\"]").backend(&b1).start();
     let request = seen(&site, &b1, "Forwarded: for=6.6.6.6\r\nVia: 1.1 elsewhere\r\n");
     let forwarded = request.value("forwarded");
     assert!(forwarded.contains("for=127.0.0.1"), "{forwarded}");
@@ -192,7 +190,8 @@ fn fh_11_hop_by_hop_fields_are_not_forwarded() {
 fn fh_11_te_trailers_is_made_anew() {
     let b1 = Backend::named("B1");
     let site = Site::before(&b1);
-    let request = seen(&site, &b1, "Connection: TE, X-Foo\r\nTE: gzip;q=0.5, trailers\r\nX-Foo: 1\r\n");
+    let request =
+        seen(&site, &b1, "Connection: TE, X-Foo\r\nTE: gzip;q=0.5, trailers\r\nX-Foo: 1\r\n");
     assert_eq!(request.value("te"), "trailers");
     assert_eq!(request.value("connection").to_lowercase(), "te");
     assert_eq!(request.values("x-foo"), NONE);

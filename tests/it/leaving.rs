@@ -124,50 +124,68 @@ fn a_client_that_leaves_between_requests_is_no_failure() {
     assert!(!site.lockgate.log().contains("cause="), "{}", site.lockgate.log());
 }
 
-/// A backend that answers these bytes and then ends the connection.
-fn cutting(bytes: &'static str, reset: bool) -> Backend {
+/// A backend that answers these bytes and ends the connection right behind
+/// them.
+fn cutting(bytes: &'static str) -> Backend {
+    Backend::answering_then_closing("B1", bytes)
+}
+
+/// A backend that answers these bytes and resets the connection when the gate
+/// opens.
+fn resetting(bytes: &'static str, gate: &Gate) -> Backend {
+    let gate = gate.clone();
     Backend::scripted("B1", move |exchange| {
         exchange.read_body();
         exchange.send(bytes);
-        if reset {
-            // The bytes arrive before the reset does.
-            exchange.pause(100);
-            exchange.reset();
-        } else {
-            exchange.close();
-        }
+        gate.pass();
+        exchange.reset();
     })
 }
 
+/// Answers that end in the middle.
+const CUT_SHORT: [&str; 4] = [
+    "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nhalf",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n",
+];
+
 #[test]
 fn a_response_cut_short_is_cut_for_the_client() {
-    let cases = [
-        ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "half"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "half"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nhalf", "half"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n", "half"),
-    ];
-    for (answer, body) in cases {
-        for reset in [false, true] {
-            let b1 = cutting(answer, reset);
-            let site = Site::before(&b1);
-            let mut client = site.connect();
-            client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
-            let cut = client.read_cut();
-            // Whether what had come is still delivered depends on when the
-            // end was seen; more than that never is.
-            if let Some(partial) = cut.partial {
-                assert!(body.as_bytes().starts_with(&partial.body), "{partial:?}");
-            }
-            site.lockgate.wait_for_log(&["cause=body_closed", "request_id="]);
-            assert_eq!(b1.executions(), 1, "{answer}");
+    for answer in CUT_SHORT {
+        let b1 = cutting(answer);
+        let site = Site::before(&b1);
+        let mut client = site.connect();
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        let cut = client.read_cut();
+        // Whether what had come is still delivered depends on when the end
+        // was seen; more than that never is.
+        if let Some(partial) = cut.partial {
+            assert!(b"half".starts_with(&partial.body), "{partial:?}");
         }
+        site.lockgate.wait_for_log(&["cause=body_closed", "request_id="]);
+        assert_eq!(b1.executions(), 1, "{answer}");
+    }
+}
+
+#[test]
+fn a_response_that_is_reset_is_cut_for_the_client() {
+    for answer in CUT_SHORT {
+        let gate = Gate::default();
+        let b1 = resetting(answer, &gate);
+        let site = Site::before(&b1);
+        let mut client = site.connect();
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        while !String::from_utf8_lossy(&client.peek_more()).contains("half") {}
+        gate.open();
+        client.read_cut();
+        site.lockgate.wait_for_log(&["cause=body_closed", "request_id="]);
     }
 }
 
 #[test]
 fn a_response_cut_short_ends_tls_without_close_notify_or_last_chunk() {
-    let b1 = cutting("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", false);
+    let b1 = cutting(CUT_SHORT[1]);
     let site = Site::https().backend(&b1).start();
     let mut client = site.connect();
     client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
@@ -177,10 +195,13 @@ fn a_response_cut_short_ends_tls_without_close_notify_or_last_chunk() {
 
 #[test]
 fn a_close_delimited_response_that_is_reset_is_cut() {
-    let b1 = cutting("HTTP/1.1 200 OK\r\n\r\nhalf", true);
+    let gate = Gate::default();
+    let b1 = resetting("HTTP/1.1 200 OK\r\n\r\nhalf", &gate);
     let site = Site::before(&b1);
     let mut client = site.connect();
     client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    client.peek_more();
+    gate.open();
     client.read_cut();
 }
 
@@ -188,7 +209,7 @@ fn a_close_delimited_response_that_is_reset_is_cut() {
 fn a_cut_response_to_an_http_1_0_client_is_a_reset() {
     // For it the end of the connection is the end of the body: only a reset
     // tells them apart.
-    let b1 = cutting("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", false);
+    let b1 = cutting(CUT_SHORT[1]);
     let site = Site::before(&b1);
     let mut client = site.connect();
     client.send("GET / HTTP/1.0\r\nHost: a.test\r\n\r\n");

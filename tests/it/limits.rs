@@ -304,13 +304,11 @@ fn limits_connections_holds_the_number_of_clients() {
 #[test]
 fn descriptors_that_run_out_do_not_stop_the_accept_loop() {
     let b1 = Backend::named("B1");
-    let site = Site::http()
-        .process("[limits]\nconnections = 10000")
-        .descriptors(64)
-        .backend(&b1)
-        .start();
+    let site =
+        Site::http().process("[limits]\nconnections = 10000").descriptors(64).backend(&b1).start();
     for _ in 0..2 {
         let crowd: Vec<Client> = (0..120).map(|_| site.connect()).collect();
+        site.lockgate.wait_for_log(&["cannot accept"]);
         drop(crowd);
         eventually("it accepts again", || {
             let mut client = site.connect();

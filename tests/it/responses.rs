@@ -143,7 +143,10 @@ fn a_length_and_an_empty_body_are_kept() {
     let mut client = site.connect();
     for _ in 0..2 {
         let response = client.get("a.test", "/").expect(200);
-        assert_eq!((response.ending, response.value("content-length").as_str()), (Ending::Length, "0"));
+        assert_eq!(
+            (response.ending, response.value("content-length").as_str()),
+            (Ending::Length, "0")
+        );
     }
 }
 
@@ -225,8 +228,9 @@ fn connection_close_is_answered_and_done() {
     let b1 = Backend::named("B1");
     let site = Site::before(&b1);
     let mut client = site.connect();
-    let response =
-        client.request("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: x, Close\r\n\r\n").expect(200);
+    let response = client
+        .request("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: x, Close\r\n\r\n")
+        .expect(200);
     assert_eq!(response.value("connection").to_lowercase(), "close");
     client.assert_closed();
     // It is the client's wish; the backend's connection goes on.
@@ -315,7 +319,10 @@ fn a_backend_may_refuse_what_is_expected() {
             "POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
         );
         let response = client.read();
-        assert_eq!((response.status.to_string(), response.text()), (status[..3].into(), "no".into()));
+        assert_eq!(
+            (response.status.to_string(), response.text()),
+            (status[..3].into(), "no".into())
+        );
         assert!(response.interim.is_empty());
         // What follows is the body it had announced or nothing; a request in
         // its place must not be executed as one.

@@ -195,9 +195,8 @@ fn rt_12_no_rule_is_404_and_never_anothers_default() {
     let port = Port::reserve();
     let rule = "[[listener.rule]]\npath = \"/api\"\ngroup = \"api\"";
     let text = http_listener("a.test", &port, rule) + &group("api", &b1);
-    let lockgate = Lockgate::with("a.toml", &text)
-        .file("rest.toml", &default_listener(&port, &b0))
-        .start();
+    let lockgate =
+        Lockgate::with("a.toml", &text).file("rest.toml", &default_listener(&port, &b0)).start();
     Client::plain(port.number()).get("a.test", "/other").expect(404);
     lockgate.wait_for_log(&["cause=no_rule", "request_id="]);
     b0.assert_untouched();

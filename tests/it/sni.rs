@@ -3,6 +3,8 @@
 //! the SNI, or to one with the same certificate where neither asks for client
 //! certificates; else it is 421 and no backend hears of it.
 
+use rustls::version::{TLS12, TLS13};
+
 use crate::support::{
     Backend, Client, Lockgate, Port, Setup, Site, TlsOffer, authority, group, https_listener,
 };
@@ -120,4 +122,20 @@ fn the_default_has_its_own_certificate_and_is_no_way_in() {
     b1.assert_untouched();
     Client::tls(port.number(), "a.test").get("anything.test", "/").expect(421);
     assert_eq!(b0.executions(), 1);
+}
+
+#[test]
+fn a_session_of_one_listener_does_not_open_another() {
+    let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
+    let port = Port::reserve();
+    let _lockgate = two_games(&port, &b1, &b2, SHARED, &format!("{SHARED}\n{CLIENT_CA}"));
+    for version in [&TLS12, &TLS13] {
+        let offer = TlsOffer::versions("a.test", &[version]).resuming_anywhere();
+        for _ in 0..2 {
+            offer.connect(port.number()).unwrap().get("a.test", "/").expect(200);
+        }
+        // A full handshake, which asks for the certificate we do not have.
+        offer.but_to("b.test").refusal(port.number());
+    }
+    b2.assert_untouched();
 }

@@ -64,7 +64,9 @@ fn an_upload_reaches_the_backend_while_it_is_sent() {
 
 #[test]
 fn a_download_reaches_the_client_while_it_is_sent() {
-    for head in ["Content-Length: 10\r\n\r\nfirst", "Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"] {
+    for head in
+        ["Content-Length: 10\r\n\r\nfirst", "Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"]
+    {
         let gate = Gate::default();
         let hold = gate.clone();
         let chunked = head.contains("chunked");
@@ -101,7 +103,12 @@ fn request_trailers_reach_the_backend() {
 fn request_trailers_cannot_frame_or_route() {
     let b1 = Backend::named("B1");
     let site = Site::before(&b1);
-    for field in ["Content-Length: 3", "Transfer-Encoding: chunked", "Host: b.test", "X-Forwarded-For: 6.6.6.6"] {
+    for field in [
+        "Content-Length: 3",
+        "Transfer-Encoding: chunked",
+        "Host: b.test",
+        "X-Forwarded-For: 6.6.6.6",
+    ] {
         let mut request =
             b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         request.extend(chunked(b"a body", 3, &format!("{field}\r\nX-Sum: 1\r\n")));

@@ -30,7 +30,10 @@ fn tl_01_sni_gets_its_certificate() {
 
 /// A default listener with a certificate for `d.test` and `unknown.test`, and
 /// one for `a.test`.
-fn with_default(backend: &Backend, port: &Port) -> (Lockgate, rustls::pki_types::CertificateDer<'static>) {
+fn with_default(
+    backend: &Backend,
+    port: &Port,
+) -> (Lockgate, rustls::pki_types::CertificateDer<'static>) {
     let of_default = authority().server(&["d.test", "unknown.test"]);
     let text = https_listener("a.test", port, "group = \"web\"")
         + &format!(
@@ -157,7 +160,8 @@ fn tl_08_tls_1_2_and_1_3_are_both_served() {
     let b1 = Backend::named("B1");
     let policy = "tls = \"tls_cipher_policy_1_2_strict_with_1_3\"";
     let site = Site::https().listener(policy).backend(&b1).start();
-    for (version, name) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
+    for (version, name) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)]
+    {
         let mut client = TlsOffer::versions("a.test", &[version]).connect(site.port()).unwrap();
         assert_eq!(client.session().protocol_version(), Some(name));
         let suite = client.session().negotiated_cipher_suite().unwrap().suite();
@@ -246,10 +250,8 @@ fn sessions_are_resumed_by_every_worker() {
 #[test]
 fn a_handshake_has_a_deadline() {
     let b1 = Backend::named("B1");
-    let site = Site::https()
-        .process("[limits]\nhandshake_timeout = \"300ms\"")
-        .backend(&b1)
-        .start();
+    let site =
+        Site::https().process("[limits]\nhandshake_timeout = \"300ms\"").backend(&b1).start();
     for bytes in [&b""[..], &client_hello_1_1()[..20]] {
         let begin = Instant::now();
         let mut client = Client::plain(site.port());
@@ -269,7 +271,8 @@ fn a_garbage_handshake_does_not_disturb_others() {
     let site = Site::https().backend(&b1).start();
     let mut steady = site.connect();
     steady.get("a.test", "/").expect(200);
-    for garbage in [&[0x16, 0x03, 0x01, 0xff, 0xff, 0, 0, 0][..], &[0; 64], &[0x80, 0x2e, 1, 3, 1]] {
+    for garbage in [&[0x16, 0x03, 0x01, 0xff, 0xff, 0, 0, 0][..], &[0; 64], &[0x80, 0x2e, 1, 3, 1]]
+    {
         let mut client = Client::plain(site.port());
         client.send(garbage);
         client.half_close();

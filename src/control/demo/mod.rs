@@ -146,8 +146,7 @@ fn pages(game: &Game) -> Vec<Address> {
         let first = domains.first();
         let local = domains.iter().find(|domain| domain.ends_with(".localhost"));
         for domain in [first, local].into_iter().flatten() {
-            let page =
-                Address { domain: domain.clone(), port: *port, path: best_path(listener) };
+            let page = Address { domain: domain.clone(), port: *port, path: best_path(listener) };
             if !pages.contains(&page) {
                 pages.push(page);
             }

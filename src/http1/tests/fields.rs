@@ -9,7 +9,7 @@ use super::super::{
 use super::request;
 
 /// Every name we know, as RFCs write it, with whether something resembling it is a shadow.
-const NAMES: [(&str, Known, bool); 25] = [
+const NAMES: [(&str, Known, bool); 31] = [
     ("Host", Known::Host, false),
     ("Content-Length", Known::ContentLength, true),
     ("Transfer-Encoding", Known::TransferEncoding, true),
@@ -35,6 +35,12 @@ const NAMES: [(&str, Known, bool); 25] = [
     ("X-Forwarded-Port", Known::XForwardedPort, true),
     ("X-Real-IP", Known::XRealIp, true),
     ("X-Forwarded-Client-Srcport", Known::XForwardedClientSrcport, true),
+    ("X-Pad", Known::XAccel, false),
+    ("X-Accel-Redirect", Known::XAccel, false),
+    ("X-Accel-Expires", Known::XAccel, false),
+    ("X-Accel-Charset", Known::XAccel, false),
+    ("X-Accel-Buffering", Known::XAccel, false),
+    ("X-Accel-Limit-Rate", Known::XAccel, false),
 ];
 
 /// The same by looking through the whole list.

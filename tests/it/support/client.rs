@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion};
 
 use super::message::{Cut, Incoming, Response};
+use super::sessions::OneName;
 use super::{Authority, DEADLINE, Leaf, authority};
 
 /// One connection to lockgate. Every read and write ends by [`DEADLINE`].
@@ -29,7 +30,7 @@ enum Io {
 #[derive(Clone)]
 pub(crate) struct TlsOffer {
     config: ClientConfig,
-    name: Option<String>,
+    name: String,
 }
 
 impl Client {
@@ -134,7 +135,8 @@ impl Client {
         match self.incoming.response(&mut self.io, "GET") {
             Ok(response) => panic!("the response came whole: {response:?}"),
             Err(cut) => {
-                let silent = matches!(cut.error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+                let silent =
+                    matches!(cut.error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
                 assert!(!silent, "neither cut nor finished: {:?}", cut.partial);
                 cut
             }
@@ -204,7 +206,9 @@ impl Client {
             match self.incoming.fill(&mut self.io) {
                 Ok(0) => break,
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
                     panic!("the connection stays open; got {:?}", self.incoming.rest())
                 }
                 Err(_) => break,
@@ -277,7 +281,7 @@ impl TlsOffer {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::disabled();
-        Self { config, name: Some(name.to_owned()) }
+        Self { config, name: name.to_owned() }
     }
 
     /// Shows this certificate when asked.
@@ -310,19 +314,28 @@ impl TlsOffer {
         self
     }
 
+    /// Keeps sessions and offers them to whatever name it connects to next.
+    pub(crate) fn resuming_anywhere(mut self) -> Self {
+        self.config.resumption = Resumption::store(Arc::new(OneName::default()));
+        self
+    }
+
+    /// The same offer with another SNI.
+    pub(crate) fn but_to(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
     /// Connects and shakes hands.
     pub(crate) fn connect(&self, port: u16) -> io::Result<Client> {
         let mut stream = connect(port);
-        let name = self.name.clone().unwrap_or_default();
-        let name = ServerName::try_from(name).unwrap();
+        let name = ServerName::try_from(self.name.clone()).unwrap();
         let mut session =
             ClientConnection::new(Arc::new(self.config.clone()), name).map_err(io::Error::other)?;
         while session.is_handshaking() {
             session.complete_io(&mut stream)?;
         }
-        Ok(Client::over(stream, |stream| {
-            Io::Tls(Box::new(StreamOwned::new(session, stream)))
-        }))
+        Ok(Client::over(stream, |stream| Io::Tls(Box::new(StreamOwned::new(session, stream)))))
     }
 
     /// The error the server's refusal of this offer shows as. With TLS 1.3 a

@@ -294,11 +294,8 @@ impl Finished {
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
         let status = wait_for(&mut child);
-        let output = Output {
-            status,
-            stdout: stdout.join().unwrap(),
-            stderr: stderr.join().unwrap(),
-        };
+        let output =
+            Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() };
         Self {
             code: output.status.code().expect("an exit code, not a signal"),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -44,7 +44,7 @@ pub(crate) struct Response {
 pub(crate) struct Cut {
     pub(crate) error: io::Error,
     /// What had come of it, if its head had.
-    pub(crate) partial: Option<Response>,
+    pub(crate) partial: Option<Box<Response>>,
 }
 
 impl Incoming {
@@ -187,10 +187,8 @@ impl Incoming {
     pub(crate) fn response(&mut self, io: &mut impl Read, method: &str) -> Result<Response, Cut> {
         let mut interim = Vec::new();
         loop {
-            let mut response = self.response_head(io).map_err(|error| {
-                let partial = None;
-                Cut { error, partial }
-            })?;
+            let mut response =
+                self.response_head(io).map_err(|error| Cut { error, partial: None })?;
             if response.status < 200 && response.status != 101 {
                 interim.push(response);
                 continue;
@@ -198,7 +196,7 @@ impl Incoming {
             response.interim = interim;
             return match self.response_body(io, method, &mut response) {
                 Ok(()) => Ok(response),
-                Err(error) => Err(Cut { error, partial: Some(response) }),
+                Err(error) => Err(Cut { error, partial: Some(Box::new(response)) }),
             };
         }
     }

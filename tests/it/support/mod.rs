@@ -12,6 +12,7 @@ mod exchange;
 mod lockgate;
 mod message;
 mod port;
+mod sessions;
 mod site;
 
 use std::time::{Duration, Instant};

@@ -150,9 +150,7 @@ impl SiteBuilder {
 
 /// A plain `[[listener]]` with more lines.
 pub(crate) fn http_listener(domain: &str, port: &Port, lines: &str) -> String {
-    format!(
-        "[[listener]]\ndomain = \"{domain}\"\nport = {port}\nprotocol = \"http\"\n{lines}\n\n"
-    )
+    format!("[[listener]]\ndomain = \"{domain}\"\nport = {port}\nprotocol = \"http\"\n{lines}\n\n")
 }
 
 /// An HTTPS `[[listener]]` with more lines.
