@@ -148,12 +148,14 @@ pub fn to_json(diagnostics: &[Diagnostic]) -> Value {
 }
 
 /// A value as it stands in a message: in backticks, cut when it is long,
-/// nothing in it that a terminal would act on.
+/// nothing in it that a terminal would act on or that would hide what it says
+/// (the marks that turn the direction of writing, blanks without width).
 pub(super) fn shown(value: &str) -> String {
     const LONGEST: usize = 80;
     let mut text = String::from("`");
     for c in value.chars().take(LONGEST) {
-        if c.is_control() {
+        let hides = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        if c.is_control() || hides {
             text.extend(c.escape_default());
         } else {
             text.push(c);
@@ -169,4 +171,30 @@ pub(super) fn shown(value: &str) -> String {
 /// Where the character with this number starts, or the end.
 fn byte_offset(line: &str, character: usize) -> usize {
     line.char_indices().nth(character).map_or(line.len(), |(offset, _)| offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_cannot_act_on_a_terminal() {
+        assert_eq!(shown("游侠\u{1b}[31m\n"), "`游侠\\u{1b}[31m\\n`");
+        assert_eq!(shown("a\u{202e}b\u{200b}"), "`a\\u{202e}b\\u{200b}`");
+    }
+
+    #[test]
+    fn a_long_value_is_cut() {
+        assert_eq!(shown(&"a".repeat(80)), format!("`{}`", "a".repeat(80)));
+        assert_eq!(shown(&"a".repeat(81)), format!("`{}…`", "a".repeat(80)));
+    }
+
+    #[test]
+    fn colours_only_where_they_are_asked_for() {
+        let fault =
+            Diagnostic::whole_file(Severity::Warning, Path::new("x.toml"), "old".to_owned());
+        let fault = fault.hint("a\u{1b}b");
+        assert_eq!(fault.render(false), "warning: old\n--> x.toml:1:1\n = hint: a␛b");
+        assert!(fault.render(true).contains("\u{1b}["));
+    }
 }
