@@ -40,6 +40,19 @@ fn check_says_all_problems_of_all_files_at_once() {
     }
 }
 
+/// The range is ours: CLB's ends at 60 s.
+#[test]
+fn lm_03_idle_timeout_has_a_range() {
+    for (value, code) in [("60s", 0), ("61s", 0), ("0s", 1), ("25h", 1)] {
+        let port = Port::reserve();
+        let settings = format!("group = \"web\"\nidle_timeout = \"{value}\"");
+        let text = http_listener("a.test", &port, &settings)
+            + "[group.web]\nbackends = [\"127.0.0.1:9\"]\n";
+        let check = Lockgate::with("a.toml", &text).run(&["check"]).expect(code);
+        assert_eq!(check.text().contains("`idle_timeout`"), code == 1, "{}", check.text());
+    }
+}
+
 #[test]
 fn check_of_a_file_judges_it_against_the_rest() {
     let port = Port::reserve();

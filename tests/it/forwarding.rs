@@ -68,6 +68,20 @@ fn fh_04_only_x_forwarded_for_when_the_others_are_off() {
     }
 }
 
+/// There are no such fields here: they name a cloud's instance.
+#[test]
+fn fh_05_no_instance_is_named() {
+    let b1 = Backend::named("B1");
+    let all = "forwarded = [\"x-forwarded-proto\", \"x-forwarded-host\", \"x-forwarded-port\", \
+               \"x-real-ip\", \"x-forwarded-client-srcport\", \"forwarded\", \"via\"]";
+    let site = Site::http().listener(all).backend(&b1).start();
+    let request = seen(&site, &b1, "");
+    assert_eq!(request.value("via"), "1.1 lockgate");
+    for name in ["slb-id", "slb-ip"] {
+        assert_eq!(request.values(name), NONE, "{name}");
+    }
+}
+
 #[test]
 fn fh_06_ports_of_the_listener_and_of_the_client() {
     let b1 = Backend::named("B1");
