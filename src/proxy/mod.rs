@@ -7,7 +7,7 @@
 //! 5. [`forward`] sends it to a backend, over a connection of the [`pool`],
 //! 6. [`respond`] answers what lockgate answers itself.
 //!
-//! [`body`] moves bodies, [`headers`] writes heads, [`error`] lists what can go
+//! [`body`] moves bodies, [`headers`] writes heads, [`mod@error`] lists what can go
 //! wrong. A [`worker`] is the thread all of this happens on, from the first
 //! byte to the last.
 
