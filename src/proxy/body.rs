@@ -8,7 +8,6 @@ use std::io;
 use std::task::{Context, Poll};
 
 use super::buffer::{Buffer, SMALL};
-use super::conn::Conn;
 use crate::http1::{
     self, BodyDecoder, BodyError, HeadError, HeadLimits, LAST_CHUNK, Step, chunk_prefix,
 };
@@ -20,6 +19,32 @@ const COPY: usize = 4 * 1024;
 const FRAMING: usize = 24;
 /// From this much left to come a read uses a large buffer.
 const MUCH: u64 = SMALL as u64;
+
+/// Where a body comes from: received bytes that lie there until they are used.
+pub(super) trait Source {
+    /// What was received and not yet used.
+    fn input(&self) -> &[u8];
+    /// The first `n` of those bytes are done with.
+    fn consume(&mut self, n: usize);
+    /// Receives more, in larger pieces if `much` is still to come. `Ready(0)`:
+    /// nothing more comes.
+    fn poll_fill(&mut self, task: &mut Context<'_>, much: bool) -> Poll<io::Result<usize>>;
+    /// Nothing more comes; asking again is of no use.
+    fn is_ended(&self) -> bool;
+}
+
+/// Where a body goes.
+pub(super) trait Sink {
+    /// Takes `first`, then `second`; gives how many bytes of both it took.
+    fn poll_write(
+        &mut self,
+        task: &mut Context<'_>,
+        first: &[u8],
+        second: &[u8],
+    ) -> Poll<io::Result<usize>>;
+    /// What was taken is on its way.
+    fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
 
 /// How the body is framed where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,8 +137,8 @@ impl Pump {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut Conn,
-        sink: &mut Conn,
+        source: &mut impl Source,
+        sink: &mut impl Sink,
     ) -> Poll<Result<(), PumpError>> {
         loop {
             if self.slice > 0 || (self.ended && !self.out.is_empty()) {
@@ -146,7 +171,7 @@ impl Pump {
     }
 
     /// `n` bytes of content lie at the front of the source's input.
-    fn content(&mut self, n: usize, source: &mut Conn) -> Result<(), PumpError> {
+    fn content(&mut self, n: usize, source: &mut impl Source) -> Result<(), PumpError> {
         self.content += n as u64;
         if self.content > self.limit {
             return Err(PumpError::TooLarge);
@@ -176,8 +201,8 @@ impl Pump {
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut Conn,
-        sink: &mut Conn,
+        source: &mut impl Source,
+        sink: &mut impl Sink,
     ) -> Poll<Result<(), PumpError>> {
         let slice = source.input().get(..self.slice).unwrap_or_default();
         match sink.poll_write(cx, self.out.filled(), slice) {
@@ -207,8 +232,8 @@ impl Pump {
     fn poll_more(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut Conn,
-        sink: &mut Conn,
+        source: &mut impl Source,
+        sink: &mut impl Sink,
     ) -> Poll<Result<(), PumpError>> {
         if !self.out.is_empty() {
             return self.poll_write(cx, source, sink);
@@ -217,16 +242,12 @@ impl Pump {
             self.waiting = Waiting::Sink;
             return Poll::Pending;
         }
-        if source.eof {
+        if source.is_ended() {
             self.decoder.eof()?;
             return Poll::Ready(Ok(()));
         }
-        let read = if self.decoder.remaining().unwrap_or(self.content) >= MUCH {
-            source.poll_fill_large(cx)
-        } else {
-            source.poll_fill(cx)
-        };
-        match read {
+        let much = self.decoder.remaining().unwrap_or(self.content) >= MUCH;
+        match source.poll_fill(cx, much) {
             Poll::Pending => {
                 self.waiting = Waiting::Source;
                 Poll::Pending
@@ -238,7 +259,6 @@ impl Pump {
             // A TLS peer that closes without saying so ends like a FIN: what
             // the body needs decides whether it was cut short.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                source.eof = true;
                 Poll::Ready(Err(PumpError::Truncated))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(PumpError::Source(error))),

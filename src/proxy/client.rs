@@ -1,71 +1,45 @@
-//! The client's end of a request under way: its connection, its one deadline,
-//! and what its leaving means.
+//! The client's end of a request under way, whatever its HTTP version: what a
+//! request needs of it besides its body and a place for the response.
 
 use std::io;
 use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use super::body::Pump;
-use super::buffer::SMALL;
+use super::body::{Pump, Sink, Source};
+use super::buffer::{Buffer, SMALL};
 use super::conn::Conn;
 use super::deadline::Deadline;
 use super::error::{Cause, Failure, Phase};
+use super::headers;
 use super::message::Request;
+use crate::http1::{Field, ResponseHead};
 
-/// See the module.
-#[derive(Debug)]
-pub(super) struct Client {
-    pub(super) conn: Conn,
-    /// Some of the request's body was not received yet: what comes next on the
-    /// connection is not a request.
-    pub(super) body_pending: bool,
-    deadline: Deadline,
-}
-
-impl Client {
-    pub(super) fn new(conn: Conn) -> Client {
-        Client { conn, body_pending: false, deadline: Deadline::default() }
-    }
-
+/// See the module. The request's body is read from it, the response's written
+/// to it.
+pub(super) trait Downstream: Source + Sink {
     /// Ready when `at` has passed; see [`Deadline::poll`].
-    pub(super) fn poll_deadline(
-        &mut self,
-        task: &mut Context<'_>,
-        now: Instant,
-        at: Instant,
-    ) -> Poll<()> {
-        self.deadline.poll(task, now, at)
-    }
+    fn poll_deadline(&mut self, task: &mut Context<'_>, now: Instant, at: Instant) -> Poll<()>;
 
-    /// Looks whether the client is still there while the backend works. A FIN
-    /// is no farewell: the request is complete and its answer is owed. What
-    /// the client sends ahead (pipelining) is kept, up to one buffer.
-    pub(super) fn watch(
-        &mut self,
-        task: &mut Context<'_>,
-        request: &Request,
-        upload: &Pump,
-        phase: Phase,
-    ) -> Result<(), Failure> {
-        while !self.conn.discard && !self.conn.eof && self.conn.input().len() < SMALL {
-            match self.conn.poll_fill(task) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(_)) => {}
-                // A TLS client that closed without close_notify.
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    self.conn.eof = true;
-                }
-                Poll::Ready(Err(error)) => return self.lost(request, upload, error, phase),
-            }
-        }
-        Ok(())
-    }
+    /// Looks whether the client is still there while the backend works.
+    fn watch(&mut self, task: &mut Context<'_>) -> io::Result<()>;
+
+    /// Nobody listens any more: what is written from now on is thrown away.
+    fn discard(&mut self);
+
+    /// Whether some of the request's body is still to be received.
+    fn set_body_pending(&mut self, pending: bool);
+
+    /// Takes an interim response, to be sent before anything else.
+    fn interim(&mut self, head: &[u8], fields: &[Field], response: &ResponseHead);
+
+    /// Sends the interim responses it took.
+    fn poll_interim(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// The client is gone. A request that may be repeated is given up; one
     /// that must not be, and that the backend has in full, runs to its end with
     /// nobody listening, so that it is not left half done.
-    pub(super) fn lost(
+    fn lost(
         &mut self,
         request: &Request,
         upload: &Pump,
@@ -75,7 +49,108 @@ impl Client {
         if request.head.method.is_idempotent() || !upload.source_done() {
             return Err(Failure::because(Cause::ClientGone, phase, error));
         }
-        self.conn.discard = true;
+        self.discard();
         Ok(())
+    }
+}
+
+/// The client of an HTTP/1 connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) conn: Conn,
+    /// Some of the request's body was not received yet: what comes next on the
+    /// connection is not a request.
+    pub(super) body_pending: bool,
+    /// Interim responses that are not sent yet. Whatever follows goes behind
+    /// them, or part of one would be followed by something else.
+    out: Option<Buffer>,
+    deadline: Deadline,
+}
+
+impl Client {
+    pub(super) fn new(conn: Conn) -> Client {
+        Client { conn, body_pending: false, out: None, deadline: Deadline::default() }
+    }
+
+    /// Where the response's head goes.
+    pub(super) fn take_out(&mut self) -> Buffer {
+        self.out.take().unwrap_or_else(Buffer::small)
+    }
+}
+
+impl Downstream for Client {
+    fn poll_deadline(&mut self, task: &mut Context<'_>, now: Instant, at: Instant) -> Poll<()> {
+        self.deadline.poll(task, now, at)
+    }
+
+    /// A FIN is no farewell: the request is complete and its answer is owed.
+    /// What the client sends ahead (pipelining) is kept, up to one buffer.
+    fn watch(&mut self, task: &mut Context<'_>) -> io::Result<()> {
+        let conn = &mut self.conn;
+        while !conn.discard && !conn.eof && conn.input().len() < SMALL {
+            match conn.poll_fill(task, false) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(_)) => {}
+                // A TLS client that closed without close_notify.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    conn.eof = true;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        self.conn.discard = true;
+    }
+
+    fn set_body_pending(&mut self, pending: bool) {
+        self.body_pending = pending;
+    }
+
+    fn interim(&mut self, head: &[u8], fields: &[Field], response: &ResponseHead) {
+        let out = self.out.get_or_insert_with(Buffer::small);
+        headers::write_interim(out, head, fields, response);
+    }
+
+    fn poll_interim(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.out {
+            None => Poll::Ready(Ok(())),
+            Some(out) => self.conn.poll_drain(task, out),
+        }
+    }
+}
+
+impl Source for Client {
+    fn input(&self) -> &[u8] {
+        self.conn.input()
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.conn.consume(n);
+    }
+
+    fn poll_fill(&mut self, task: &mut Context<'_>, much: bool) -> Poll<io::Result<usize>> {
+        self.conn.poll_fill(task, much)
+    }
+
+    fn is_ended(&self) -> bool {
+        self.conn.is_ended()
+    }
+}
+
+impl Sink for Client {
+    fn poll_write(
+        &mut self,
+        task: &mut Context<'_>,
+        first: &[u8],
+        second: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.conn.poll_write(task, first, second)
+    }
+
+    fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.conn.poll_flush(task)
     }
 }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::body::{Sink, Source};
 use super::buffer::Buffer;
 
 /// The transport of a connection.
@@ -75,23 +76,6 @@ impl Conn {
         Conn { stream, input: None, eof: false, discard: false, unflushed: false }
     }
 
-    /// What was received and not yet used.
-    #[inline]
-    pub(super) fn input(&self) -> &[u8] {
-        self.input.as_ref().map_or(&[], Buffer::filled)
-    }
-
-    /// The first `n` received bytes are done with; an empty buffer goes back.
-    #[inline]
-    pub(super) fn consume(&mut self, n: usize) {
-        if let Some(input) = &mut self.input {
-            input.consume(n);
-            if input.is_empty() {
-                self.input = None;
-            }
-        }
-    }
-
     /// Takes the buffer whose first `n` bytes are a head, and leaves here what
     /// was received behind them.
     pub(super) fn take_head(&mut self, n: usize) -> Buffer {
@@ -107,63 +91,6 @@ impl Conn {
         head
     }
 
-    /// Reads more behind what is there. `Ready(0)`: the peer sends no more. A
-    /// buffer is held only while there are bytes in it.
-    #[inline]
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.eof {
-            return Poll::Ready(Ok(0));
-        }
-        let mut input = self.input.take().unwrap_or_else(Buffer::small);
-        if input.spare().is_empty() {
-            input.enlarge();
-        }
-        let read = self.stream.poll_read(cx, input.spare());
-        if let Poll::Ready(Ok(n)) = read {
-            input.advance(n);
-            self.eof = n == 0;
-        }
-        if !input.is_empty() {
-            self.input = Some(input);
-        }
-        read
-    }
-
-    /// As [`Conn::poll_fill`], into a large buffer when nothing is held: for a
-    /// body of which much is still to come.
-    pub(super) fn poll_fill_large(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.input.is_none() {
-            self.input = Some(Buffer::large());
-        }
-        self.poll_fill(cx)
-    }
-
-    /// Writes `first`, then `second`; gives how many bytes of both went out.
-    #[inline]
-    pub(super) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        first: &[u8],
-        second: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.discard {
-            return Poll::Ready(Ok(first.len() + second.len()));
-        }
-        let written = if second.is_empty() {
-            self.stream.poll_write(cx, first)
-        } else if first.is_empty() {
-            self.stream.poll_write(cx, second)
-        } else {
-            self.stream.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
-        };
-        let written = ready!(written)?;
-        self.unflushed = matches!(self.stream, Stream::Tls(_));
-        if written == 0 && !(first.is_empty() && second.is_empty()) {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        Poll::Ready(Ok(written))
-    }
-
     /// Writes all of `out`.
     pub(super) fn poll_drain(
         &mut self,
@@ -175,19 +102,6 @@ impl Conn {
             out.consume(n);
         }
         self.poll_flush(cx)
-    }
-
-    /// Everything written is with the kernel.
-    #[inline]
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.unflushed || self.discard {
-            return Poll::Ready(Ok(()));
-        }
-        if let Stream::Tls(tls) = &mut self.stream {
-            ready!(Pin::new(&mut **tls).poll_flush(cx))?;
-        }
-        self.unflushed = false;
-        Poll::Ready(Ok(()))
     }
 
     /// Tells the peer that nothing more comes (close_notify, FIN).
@@ -204,6 +118,28 @@ impl Conn {
         let _ = self.stream.tcp().set_zero_linger();
     }
 
+    /// The body of [`Source::poll_fill`].
+    fn poll_read(&mut self, task: &mut Context<'_>, much: bool) -> Poll<io::Result<usize>> {
+        if self.eof {
+            return Poll::Ready(Ok(0));
+        }
+        let fresh = if much { Buffer::large } else { Buffer::small };
+        let mut input = self.input.take().unwrap_or_else(fresh);
+        if input.spare().is_empty() {
+            input.enlarge();
+        }
+        let read = self.stream.poll_read(task, input.spare());
+        if let Poll::Ready(Ok(n)) = read {
+            input.advance(n);
+            self.eof = n == 0;
+        }
+        // A buffer is held only while there are bytes in it.
+        if !input.is_empty() {
+            self.input = Some(input);
+        }
+        read
+    }
+
     /// Before an idle connection is used again: nothing may have come on it,
     /// neither bytes nor an end. Costs no system call unless the kernel said
     /// that there is something.
@@ -213,5 +149,70 @@ impl Conn {
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
             Ok(_) => false,
         }
+    }
+}
+
+impl Source for Conn {
+    #[inline]
+    fn input(&self) -> &[u8] {
+        self.input.as_ref().map_or(&[], Buffer::filled)
+    }
+
+    #[inline]
+    fn consume(&mut self, n: usize) {
+        if let Some(input) = &mut self.input {
+            input.consume(n);
+            if input.is_empty() {
+                self.input = None;
+            }
+        }
+    }
+
+    #[inline]
+    fn poll_fill(&mut self, task: &mut Context<'_>, much: bool) -> Poll<io::Result<usize>> {
+        self.poll_read(task, much)
+    }
+
+    fn is_ended(&self) -> bool {
+        self.eof
+    }
+}
+
+impl Sink for Conn {
+    #[inline]
+    fn poll_write(
+        &mut self,
+        task: &mut Context<'_>,
+        first: &[u8],
+        second: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.discard {
+            return Poll::Ready(Ok(first.len() + second.len()));
+        }
+        let written = if second.is_empty() {
+            self.stream.poll_write(task, first)
+        } else if first.is_empty() {
+            self.stream.poll_write(task, second)
+        } else {
+            self.stream.poll_write_vectored(task, &[IoSlice::new(first), IoSlice::new(second)])
+        };
+        let written = ready!(written)?;
+        self.unflushed = matches!(self.stream, Stream::Tls(_));
+        if written == 0 && !(first.is_empty() && second.is_empty()) {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    #[inline]
+    fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.unflushed || self.discard {
+            return Poll::Ready(Ok(()));
+        }
+        if let Stream::Tls(tls) = &mut self.stream {
+            ready!(Pin::new(&mut **tls).poll_flush(task))?;
+        }
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::body::{Framing, Pump, PumpError, Waiting};
-use super::buffer::{Buffer, FieldList};
-use super::client::Client;
+use super::body::{Framing, Pump, PumpError, Source as _, Waiting};
+use super::buffer::FieldList;
+use super::client::{Client, Downstream as _};
 use super::conn::Conn;
 use super::error::{Cause, Failure, Phase};
 use super::forward::Attempt;
@@ -120,7 +120,7 @@ fn poll_first_bytes(
     if !client.conn.input().is_empty() {
         return Poll::Ready(true);
     }
-    match client.conn.poll_fill(task) {
+    match client.conn.poll_fill(task, false) {
         Poll::Ready(Ok(n)) => Poll::Ready(n > 0),
         Poll::Ready(Err(_)) => Poll::Ready(false),
         Poll::Pending if worker.is_stopping() => Poll::Ready(false),
@@ -182,7 +182,7 @@ async fn read_head(
                 Ok(Some(head)) => return Poll::Ready(Ok(Some(head))),
                 Ok(None) => {}
             }
-            match client.conn.poll_fill(task) {
+            match client.conn.poll_fill(task, false) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
@@ -232,7 +232,7 @@ async fn send(
     may_stay: bool,
 ) -> After {
     let stay = may_stay && !answer.close && !client.body_pending && !client.conn.discard;
-    let mut out = Buffer::small();
+    let mut out = client.take_out();
     respond::write(&mut out, cx, answer, method, version, stay);
     let at = Instant::now() + cx.view.snapshot.process.limits.header_timeout;
     let sent = poll_fn(|task| match client.conn.poll_drain(task, &mut out) {
@@ -289,7 +289,7 @@ async fn forward_response(
     let form = ResponseForm { version: request.head.version, chunked, keep_alive: stay };
     let len = response.len as usize;
     let response = response.clone();
-    let mut out = attempt.take_out();
+    let mut out = client.take_out();
     let head = attempt.upstream.input().get(..len).unwrap_or_default();
     let edits = &attempt.route.rule.config.response_headers;
     headers::write_response(&mut out, cx, head, &attempt.fields, &response, edits, form);
@@ -349,8 +349,8 @@ fn poll_response(
             }
         }
     }
-    if attempt.upload.finished && download.waiting == Waiting::Source {
-        client.watch(task, request, &attempt.upload, Phase::Body)?;
+    if download.waiting == Waiting::Source {
+        attempt.watch(task, request, client, Phase::Body)?;
     }
     let now = Instant::now();
     attempt.note_progress(now);
@@ -378,7 +378,7 @@ async fn linger(client: &mut Client) {
         loop {
             let held = client.conn.input().len();
             client.conn.consume(held);
-            match client.conn.poll_fill(task) {
+            match client.conn.poll_fill(task, false) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(_)) => until = end.min(Instant::now() + LINGER_SILENCE),
                 Poll::Pending => return client.poll_deadline(task, Instant::now(), until),

@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
-use super::body::{Framing, Pump, PumpError, Waiting};
+use super::body::{Framing, Pump, PumpError, Source as _, Waiting};
 use super::buffer::{Buffer, FieldList};
-use super::client::Client;
+use super::client::Downstream;
 use super::conn::{Conn, Stream};
 use super::error::{Cause, Failure, Phase};
 use super::headers;
@@ -63,8 +63,6 @@ pub(super) struct Attempt<'a> {
     /// The response's head; its bytes are the first of `upstream`'s input.
     pub(super) response: Option<ResponseHead>,
     pub(super) fields: FieldList,
-    /// Interim responses on their way to the client.
-    interim: Option<Buffer>,
     interims: u32,
     scan: Scan,
     limits: HeadLimits,
@@ -79,7 +77,7 @@ pub(super) async fn attempt<'a>(
     request: &Request,
     route: Route<'a>,
     picked: Picked<'a>,
-    client: &mut Client,
+    client: &mut impl Downstream,
 ) -> Result<Box<Attempt<'a>>, Failure> {
     let start = Instant::now();
     let upstream = match cx.worker.pool.take(picked.backend.id, start) {
@@ -103,7 +101,6 @@ pub(super) async fn attempt<'a>(
         upload_broken: None,
         response: None,
         fields: FieldList::take(),
-        interim: None,
         interims: 0,
         scan: Scan::response(),
         limits,
@@ -119,7 +116,7 @@ pub(super) async fn attempt<'a>(
 /// Opens a connection to the backend.
 async fn connect(
     picked: &Picked<'_>,
-    client: &mut Client,
+    client: &mut impl Downstream,
     start: Instant,
 ) -> Result<Conn, Failure> {
     let address = picked.backend.config.address;
@@ -153,15 +150,13 @@ impl Attempt<'_> {
         &mut self,
         task: &mut Context<'_>,
         request: &Request,
-        client: &mut Client,
+        client: &mut impl Downstream,
     ) -> Poll<Result<(), Failure>> {
         self.poll_interim(task, request, client)?;
         self.poll_upload(task, client)?;
-        if self.upload.finished {
-            client.watch(task, request, &self.upload, Phase::Response)?;
-        }
+        self.watch(task, request, client, Phase::Response)?;
         while let Poll::Ready(len) = self.poll_head(task)? {
-            if self.take_head(request, len)? {
+            if self.take_head(request, client, len)? {
                 return Poll::Ready(Ok(()));
             }
             self.poll_interim(task, request, client)?;
@@ -182,20 +177,26 @@ impl Attempt<'_> {
         &mut self,
         task: &mut Context<'_>,
         request: &Request,
-        client: &mut Client,
+        client: &mut impl Downstream,
     ) -> Result<(), Failure> {
-        if let Some(interim) = &mut self.interim
-            && let Poll::Ready(Err(error)) = client.conn.poll_drain(task, interim)
-        {
+        if let Poll::Ready(Err(error)) = client.poll_interim(task) {
             client.lost(request, &self.upload, error, Phase::Response)?;
         }
         Ok(())
     }
 
-    /// Where the response's head goes: behind the interim responses that the
-    /// client has not taken yet.
-    pub(super) fn take_out(&mut self) -> Buffer {
-        self.interim.take().unwrap_or_else(Buffer::small)
+    /// Notices that the client left while the backend works.
+    pub(super) fn watch(
+        &mut self,
+        task: &mut Context<'_>,
+        request: &Request,
+        client: &mut impl Downstream,
+        phase: Phase,
+    ) -> Result<(), Failure> {
+        if !self.upload.finished {
+            return Ok(());
+        }
+        client.watch(task).or_else(|error| client.lost(request, &self.upload, error, phase))
     }
 
     /// Anything that moved moves the deadline.
@@ -218,13 +219,13 @@ impl Attempt<'_> {
     pub(super) fn poll_upload(
         &mut self,
         task: &mut Context<'_>,
-        client: &mut Client,
+        client: &mut impl Downstream,
     ) -> Result<(), Failure> {
         if self.upload.finished || self.upload_broken.is_some() {
             return Ok(());
         }
-        let moved = self.upload.poll(task, &mut client.conn, &mut self.upstream);
-        client.body_pending = !self.upload.source_done();
+        let moved = self.upload.poll(task, client, &mut self.upstream);
+        client.set_body_pending(!self.upload.source_done());
         let Poll::Ready(Err(error)) = moved else { return Ok(()) };
         let fail = |cause, detail: &dyn std::fmt::Display| {
             Err(Failure::because(cause, Phase::Request, detail))
@@ -252,7 +253,7 @@ impl Attempt<'_> {
                     return Ok(Poll::Ready(head.end));
                 }
             }
-            match self.upstream.poll_fill(task) {
+            match self.upstream.poll_fill(task, false) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Ok(0)) => {
                     let error = self.upload_broken.take();
@@ -267,7 +268,12 @@ impl Attempt<'_> {
 
     /// The first `len` bytes received are a head: true if it is the final
     /// response's.
-    fn take_head(&mut self, request: &Request, len: usize) -> Result<bool, Failure> {
+    fn take_head(
+        &mut self,
+        request: &Request,
+        client: &mut impl Downstream,
+        len: usize,
+    ) -> Result<bool, Failure> {
         let invalid = |detail: &dyn std::fmt::Display| {
             Failure::because(Cause::InvalidHeader, Phase::Response, detail)
         };
@@ -288,8 +294,7 @@ impl Attempt<'_> {
         }
         // RFC 9110 15.2: never to an HTTP/1.0 client.
         if request.head.version == Version::Http11 {
-            let out = self.interim.get_or_insert_with(Buffer::small);
-            headers::write_interim(out, head, &self.fields, &response);
+            client.interim(head, &self.fields, &response);
         }
         self.upstream.consume(len);
         self.scan = Scan::response();

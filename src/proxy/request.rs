@@ -1,7 +1,7 @@
 //! The heart: what happens to a request, in order, for every HTTP version.
 //! Route it, pick a backend, forward it, respond.
 
-use super::client::Client;
+use super::client::Downstream;
 use super::error::{Cause, Failure, Phase};
 use super::forward::{Attempt, Picked, attempt};
 use super::message::{Cx, Request};
@@ -27,7 +27,11 @@ pub(super) enum Response<'a> {
 
 /// Serves a request up to the header of its response. Every failure becomes a
 /// response here, and a line in the log.
-pub(super) async fn serve<'a>(cx: Cx<'a>, request: &Request, client: &mut Client) -> Response<'a> {
+pub(super) async fn serve<'a>(
+    cx: Cx<'a>,
+    request: &Request,
+    client: &mut impl Downstream,
+) -> Response<'a> {
     let (port, listener) = match route::listener(cx, request) {
         Ok(found) => found,
         Err(failure) => return fail(cx, request, None, &failure),
@@ -62,7 +66,7 @@ async fn forward<'a>(
     request: &Request,
     route: Route<'a>,
     group: &'a Group,
-    client: &mut Client,
+    client: &mut impl Downstream,
 ) -> Result<Box<Attempt<'a>>, Failure> {
     if let (RequestFraming::Length(length), Some(max)) = (request.head.framing, route.max_body())
         && length > max
