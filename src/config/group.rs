@@ -40,6 +40,7 @@ pub(super) fn read(
         max_idle: settings.max_idle,
         connect_timeout: settings.connect_timeout,
         response_timeout: settings.response_timeout,
+        tunnel_timeout: settings.tunnel_timeout,
     })
 }
 

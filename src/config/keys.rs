@@ -31,11 +31,11 @@ tables! {
     ];
     RULE = "`[[listener.rule]]`": [
         "path" "group" "redirect" "redirect_code" "respond" "set_headers" "remove_headers"
-        "response_timeout" "max_body"
+        "response_timeout" "tunnel_timeout" "max_body"
     ];
     GROUP = "`[group.NAME]`": [
         "balance" "hash_key" "backends" "keepalive" "idle_timeout" "max_idle" "connect_timeout"
-        "response_timeout"
+        "response_timeout" "tunnel_timeout"
     ];
     BACKEND = "a backend of `backends`": [
         "address" "name" "weight" "max_connections" "backup" "state"
@@ -59,6 +59,7 @@ tables! {
     ];
     DEFAULTS_GROUP = "`[defaults.group]` of `lockgate.toml`": [
         "balance" "keepalive" "idle_timeout" "max_idle" "connect_timeout" "response_timeout"
+        "tunnel_timeout"
     ];
 }
 

@@ -162,6 +162,8 @@ pub struct Rule {
     pub response_headers: HeaderEdits,
     /// Overrides the group's.
     pub response_timeout: Option<Duration>,
+    /// Overrides the group's.
+    pub tunnel_timeout: Option<Duration>,
     /// Overrides the listener's; `Some(None)` = unlimited.
     pub max_body: Option<Option<u64>>,
 }
@@ -243,6 +245,8 @@ pub struct Group {
     pub connect_timeout: Duration,
     /// Until the response header, and between two reads of the body, default 60 s.
     pub response_timeout: Duration,
+    /// Silence of a tunnel (WebSocket) in both directions, default 1 h.
+    pub tunnel_timeout: Duration,
 }
 
 /// One server of a group.

@@ -109,6 +109,7 @@ fn plain_rule(line: usize, action: Action) -> Rule {
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
         response_timeout: None,
+        tunnel_timeout: None,
         max_body: None,
     }
 }
@@ -134,11 +135,14 @@ fn rule(table: &Table<'_>, path: &str, around: &Around<'_>) -> Option<Rule> {
     let forwards = table.has_any(&["group"]);
     let (request_headers, response_headers) = header_edits(table, forwards);
     let response_timeout = table.duration("response_timeout", RESPONSE_TIMEOUT);
-    if let Some(item) = table.get("response_timeout")
-        && !forwards
-    {
-        let hint = "write `group` beside it, or remove it";
-        item.misplaced("`response_timeout` is used only with `group`", hint);
+    let tunnel_timeout = table.duration("tunnel_timeout", RESPONSE_TIMEOUT);
+    for key in ["response_timeout", "tunnel_timeout"] {
+        if let Some(item) = table.get(key)
+            && !forwards
+        {
+            let hint = "write `group` beside it, or remove it";
+            item.misplaced(format!("`{key}` is used only with `group`"), hint);
+        }
     }
     let max_body = settings::max_body(table);
     Some(Rule {
@@ -148,6 +152,7 @@ fn rule(table: &Table<'_>, path: &str, around: &Around<'_>) -> Option<Rule> {
         request_headers,
         response_headers,
         response_timeout,
+        tunnel_timeout,
         max_body,
     })
 }

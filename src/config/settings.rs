@@ -93,6 +93,7 @@ pub(super) struct GroupSettings {
     pub(super) max_idle: usize,
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Duration,
+    pub(super) tunnel_timeout: Duration,
 }
 
 impl Default for GroupSettings {
@@ -104,6 +105,7 @@ impl Default for GroupSettings {
             max_idle: 64,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
+            tunnel_timeout: Duration::from_secs(3600),
         }
     }
 }
@@ -122,6 +124,7 @@ impl GroupSettings {
                 .unwrap_or(self.max_idle),
             connect_timeout: duration("connect_timeout", CONNECT_TIMEOUT, self.connect_timeout),
             response_timeout: duration("response_timeout", RESPONSE_TIMEOUT, self.response_timeout),
+            tunnel_timeout: duration("tunnel_timeout", RESPONSE_TIMEOUT, self.tunnel_timeout),
         }
     }
 }

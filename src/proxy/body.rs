@@ -92,7 +92,7 @@ pub(super) struct Pump {
     /// and is written from where it lies.
     slice: usize,
     /// Content bytes seen so far.
-    pub(super) content: u64,
+    content: u64,
     limit: u64,
     head_limits: HeadLimits,
     ended: bool,
@@ -238,6 +238,8 @@ impl Pump {
         if !self.out.is_empty() {
             return self.poll_write(cx, source, sink);
         }
+        // Whoever waits holds no buffer.
+        self.out = Buffer::none();
         if sink.poll_flush(cx).map_err(PumpError::Sink)?.is_pending() {
             self.waiting = Waiting::Sink;
             return Poll::Pending;

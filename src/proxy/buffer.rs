@@ -53,6 +53,11 @@ impl Buffer {
         Buffer::over(block.unwrap_or_else(|| zeroed(LARGE)))
     }
 
+    /// Without any room; the first push gives it some.
+    pub(super) fn none() -> Buffer {
+        Buffer::over(Box::default())
+    }
+
     fn over(block: Box<[u8]>) -> Buffer {
         Buffer { block, start: 0, end: 0 }
     }

@@ -30,6 +30,10 @@ pub(super) trait Downstream: Source + Sink {
     /// Whether some of the request's body is still to be received.
     fn set_body_pending(&mut self, pending: bool);
 
+    /// Nothing more is written: the client hears of the end, and may go on
+    /// sending.
+    fn poll_end(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>>;
+
     /// Takes an interim response, to be sent before anything else.
     fn interim(&mut self, head: &[u8], fields: &[Field], response: &ResponseHead);
 
@@ -107,6 +111,10 @@ impl Downstream for Client {
 
     fn set_body_pending(&mut self, pending: bool) {
         self.body_pending = pending;
+    }
+
+    fn poll_end(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.conn.poll_shutdown(task)
     }
 
     fn interim(&mut self, head: &[u8], fields: &[Field], response: &ResponseHead) {

@@ -19,6 +19,7 @@ use super::headers::{self, ResponseForm};
 use super::message::{Cx, Peer, Request};
 use super::request::{self, Response};
 use super::respond::{self, Answer};
+use super::tunnel::Tunnel;
 use super::worker::{Seat, Worker};
 use crate::config::Limits;
 use crate::http1::{
@@ -33,7 +34,7 @@ const LINGER_SILENCE: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_secs(10);
 
 /// What becomes of the connection after an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum After {
     /// Waits for the next request.
     Open,
@@ -43,6 +44,8 @@ enum After {
     Linger,
     /// Is cut, so that what was sent can't be taken for the whole.
     Reset,
+    /// Speaks another protocol with the backend from now on.
+    Tunnel(Box<Tunnel>),
 }
 
 /// The times a listener grants; before one is known, those of `[limits]`.
@@ -82,6 +85,11 @@ pub(super) async fn serve(seat: &Seat, conn: Conn, peer: &Peer) {
             After::Close => break,
             After::Linger => return Box::pin(linger(&mut client)).await,
             After::Reset => return client.conn.reset(),
+            After::Tunnel(mut tunnel) => match tunnel.run(&mut client).await {
+                Ok(()) => return,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => break,
+                Err(_) => return client.conn.reset(),
+            },
         }
     }
     farewell(&mut client).await;
@@ -201,7 +209,7 @@ async fn read_head(
     let bytes = client.conn.take_head(head.len());
     let mut fields = FieldList::take();
     let head = parse_request(bytes.filled(), &limits, fields.as_mut()).map_err(head_failure)?;
-    Ok(Some(Request { bytes, fields, head }))
+    Ok(Some(Request::new(bytes, fields, head)))
 }
 
 fn head_failure(error: HeadError) -> Failure {
@@ -294,6 +302,9 @@ async fn forward_response(
     let edits = &attempt.route.rule.config.response_headers;
     headers::write_response(&mut out, cx, head, &attempt.fields, &response, edits, form);
     attempt.upstream.consume(len);
+    if response.status == 101 {
+        return After::Tunnel(Box::new(attempt.into_tunnel(out)));
+    }
     let mut download = Pump::new(decoder, framing, None, limits, out);
     let sent =
         poll_fn(|task| poll_response(task, request, client, &mut attempt, &mut download)).await;

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::net::{TcpSocket, TcpStream};
@@ -14,8 +15,9 @@ use super::client::Downstream;
 use super::conn::{Conn, Stream};
 use super::error::{Cause, Failure, Phase};
 use super::headers;
-use super::message::{Cx, Request};
+use super::message::{Cx, Request, is_websocket};
 use super::route::Route;
+use super::tunnel::Tunnel;
 use crate::http1::{
     BodyDecoder, HeadLimits, RequestFraming, ResponseFraming, ResponseHead, Scan, Version,
     parse_response,
@@ -29,22 +31,44 @@ const MAX_INTERIM: u32 = 32;
 #[derive(Debug)]
 pub(super) struct Picked<'a> {
     pub(super) group: &'a Group,
-    pub(super) backend: &'a Backend,
+    pub(super) backend: &'a Arc<Backend>,
+    counted: bool,
 }
 
 impl<'a> Picked<'a> {
     /// `None` when its last place was taken since the pick.
-    pub(super) fn new(group: &'a Group, backend: &'a Backend) -> Option<Picked<'a>> {
-        if group.counts_load() && !backend.enter() {
+    pub(super) fn new(group: &'a Group, backend: &'a Arc<Backend>) -> Option<Picked<'a>> {
+        let counted = group.counts_load();
+        if counted && !backend.enter() {
             return None;
         }
-        Some(Picked { group, backend })
+        Some(Picked { group, backend, counted })
+    }
+
+    /// Keeps the place beyond the request, for a tunnel.
+    fn keep(mut self) -> Place {
+        Place { backend: Arc::clone(self.backend), counted: std::mem::take(&mut self.counted) }
     }
 }
 
 impl Drop for Picked<'_> {
     fn drop(&mut self) {
-        if self.group.counts_load() {
+        if self.counted {
+            self.backend.leave();
+        }
+    }
+}
+
+/// A place among a backend's requests in flight.
+#[derive(Debug)]
+pub(super) struct Place {
+    backend: Arc<Backend>,
+    counted: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.counted {
             self.backend.leave();
         }
     }
@@ -281,14 +305,15 @@ impl Attempt<'_> {
         let response =
             parse_response(head, &self.limits, request.head.method, self.fields.as_mut())
                 .map_err(|error| invalid(&error))?;
-        if response.status >= 200 {
+        let switches = response.status == 101;
+        if switches && !(request.websocket && is_websocket(head, &self.fields)) {
+            return Err(invalid(&"101 to what was not asked for"));
+        }
+        if switches || response.status >= 200 {
             self.response = Some(response);
             return Ok(true);
         }
         self.interims += 1;
-        if response.status == 101 {
-            return Err(invalid(&"101 without an upgrade"));
-        }
         if self.interims > MAX_INTERIM {
             return Err(invalid(&"too many interim responses"));
         }
@@ -299,6 +324,12 @@ impl Attempt<'_> {
         self.upstream.consume(len);
         self.scan = Scan::response();
         Ok(false)
+    }
+
+    /// The backend switched protocols: what is left is a tunnel.
+    pub(super) fn into_tunnel(self, head: Buffer) -> Tunnel {
+        let timeout = self.route.tunnel_timeout(self.picked.group);
+        Tunnel::new(self.upstream, self.picked.keep(), head, timeout, self.limits)
     }
 
     /// The response is complete: keeps the connection for the next request if

@@ -14,6 +14,9 @@ use crate::http1::{
 };
 use crate::policy::headers::{ForwardedFields, write_forwarded};
 
+/// Both ways (RFC 6455 4.1 and 4.2.2).
+const UPGRADE: &[u8] = b"Connection: Upgrade\r\nUpgrade: websocket\r\n";
+
 /// The name lockgate has in `Via`.
 const VIA: &[u8] = b"lockgate";
 
@@ -68,6 +71,7 @@ pub(super) fn write_request(
         RequestFraming::Chunked => out.push(b"Transfer-Encoding: chunked\r\n"),
     }
     match (request.head.te_trailers, keepalive) {
+        _ if request.websocket => out.push(UPGRADE),
         (true, true) => out.push(b"TE: trailers\r\nConnection: TE\r\n"),
         (true, false) => out.push(b"TE: trailers\r\nConnection: TE, close\r\n"),
         (false, false) => out.push(b"Connection: close\r\n"),
@@ -211,7 +215,11 @@ pub(super) fn write_response(
     if form.chunked {
         out.push(b"Transfer-Encoding: chunked\r\n");
     }
-    push_connection(out, form.version, form.keep_alive);
+    if response.status == 101 {
+        out.push(UPGRADE);
+    } else {
+        push_connection(out, form.version, form.keep_alive);
+    }
     push_edits(out, edits);
     out.push(b"\r\n");
 }

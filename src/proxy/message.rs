@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::buffer::{Buffer, FieldList};
 use super::worker::{View, Worker};
-use crate::http1::{Field, Known, RequestHead, Span, Target};
+use crate::http1::{
+    Field, Known, Method, RequestFraming, RequestHead, Span, Target, Version, is_nominated,
+};
 use crate::policy::access::{self, Networks};
 use crate::state::Identity;
 
@@ -17,9 +19,19 @@ pub(super) struct Request {
     pub(super) bytes: Buffer,
     pub(super) fields: FieldList,
     pub(super) head: RequestHead,
+    /// It asks for a WebSocket (RFC 6455 4.1). No other upgrade is passed on.
+    pub(super) websocket: bool,
 }
 
 impl Request {
+    pub(super) fn new(bytes: Buffer, fields: FieldList, head: RequestHead) -> Request {
+        let websocket = head.method == Method::Get
+            && head.version == Version::Http11
+            && head.framing == RequestFraming::None
+            && is_websocket(bytes.filled(), &fields);
+        Request { bytes, fields, head, websocket }
+    }
+
     /// The bytes of a span of the head.
     #[inline]
     pub(super) fn text(&self, span: Span) -> &[u8] {
@@ -67,6 +79,16 @@ impl Request {
             .flat_map(|field| access::entries_from_right(self.text(field.value)));
         access::client_address(peer, trusted, entries)
     }
+}
+
+/// The one upgrade that is passed on: `Upgrade: websocket`, and `Connection`
+/// says that it is meant for the next hop.
+pub(super) fn is_websocket(head: &[u8], fields: &[Field]) -> bool {
+    let mut upgrades = fields.iter().filter(|field| field.known == Known::Upgrade);
+    let named = |field: &Field| field.value.of(head).eq_ignore_ascii_case(b"websocket");
+    upgrades.next().is_some_and(named)
+        && upgrades.next().is_none()
+        && is_nominated(head, fields, b"upgrade")
 }
 
 /// What is known of a client's connection, the same for all its requests.

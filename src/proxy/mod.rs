@@ -7,7 +7,7 @@
 //! 5. [`forward`] sends it to a backend, over a connection of the [`pool`],
 //! 6. [`respond`] answers what lockgate answers itself.
 //!
-//! [`body`] moves bodies, [`headers`] writes heads, [`mod@error`] lists what can go
+//! [`body`] moves bodies, [`tunnel`] what follows a switch of protocols, [`headers`] writes heads, [`mod@error`] lists what can go
 //! wrong. A [`worker`] is the thread all of this happens on, from the first
 //! byte to the last.
 
@@ -32,6 +32,7 @@ mod deadline;
 mod error;
 mod headers;
 mod message;
+mod tunnel;
 mod worker;
 
 use std::net::TcpListener;

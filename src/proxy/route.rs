@@ -38,6 +38,11 @@ impl Route<'_> {
         }
     }
 
+    /// How long a tunnel may be silent.
+    pub(super) fn tunnel_timeout(&self, group: &Group) -> Duration {
+        self.rule.config.tunnel_timeout.unwrap_or(group.config.tunnel_timeout)
+    }
+
     /// How long the group's backends may be silent.
     pub(super) fn response_timeout(&self, group: &Group) -> Duration {
         self.rule.config.response_timeout.unwrap_or(group.config.response_timeout)
