@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::config::diagnostic::{self, Diagnostic, Severity};
 use crate::config::{self, Loaded};
@@ -49,7 +50,7 @@ const FAILED: u8 = 1;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    init_log();
+    let _log = start_log();
     match cli.command {
         Command::Run => run(&cli),
         Command::Demo => run_demo(&cli),
@@ -105,7 +106,7 @@ fn serve(
     announce: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
 ) -> ExitCode {
     let Some(config) = loaded.config else {
-        return fail(&"nothing to serve: no drop-in is good");
+        return fail(&"nothing can be served: correct what is said above, then start again");
     };
     match server::run(config, state_dir, announce) {
         Ok(server::Ended::Cleanly) => ExitCode::SUCCESS,
@@ -161,10 +162,19 @@ fn colors(terminal: &impl io::IsTerminal) -> bool {
     terminal.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-fn init_log() {
-    let log = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+/// Lines that wait for whoever reads the log; more are dropped.
+const LOG_LINES: usize = 8192;
+
+/// Starts the log on standard error. A thread of its own writes it: a reader
+/// that is slow or gone must not stop a worker, nor the process.
+fn start_log() -> WorkerGuard {
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).finish(io::stderr());
+    tracing_subscriber::fmt()
+        .with_writer(writer)
         .with_target(false)
-        .with_ansi(colors(&io::stderr()));
-    log.init();
+        .with_ansi(colors(&io::stderr()))
+        .log_internal_errors(false)
+        .init();
+    guard
 }

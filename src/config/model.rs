@@ -41,8 +41,8 @@ pub struct Process {
 /// `[limits]` of `lockgate.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Client connections held at once; `None` = 90 % of the descriptor limit
-    /// divided by what a connection can need.
+    /// Client connections held at once; `None` = half of the descriptors that
+    /// are free at the start, because each may need an upstream connection too.
     pub connections: Option<usize>,
     /// All field lines of a head together, in bytes, default 32 KiB.
     pub header_size: usize,

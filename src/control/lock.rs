@@ -19,7 +19,11 @@ impl StateLock {
     /// Makes the state directory (mode 0700) when it is absent and locks it.
     pub(super) fn take(dir: &Path) -> Result<StateLock, String> {
         let wrong = |what: &str, error: io::Error| {
-            format!("state directory `{}`: {what}: {error}", dir.display())
+            format!(
+                "state directory `{}`: {what}: {error}: name a directory that lockgate may write \
+                 to with --state DIR",
+                dir.display()
+            )
         };
         DirBuilder::new()
             .recursive(true)

@@ -54,7 +54,7 @@ pub fn run(
     };
     let snapshot = Snapshot::build(config, 1).map_err(|error| error.to_string())?;
     let bound = sockets::bind(&snapshot, workers)?;
-    let max_connections = process.limits.connections.unwrap_or(descriptors / 10 * 9);
+    let max_connections = process.limits.connections.unwrap_or(affordable(descriptors));
     let shared = Arc::new(Shared {
         live: Live::new(snapshot),
         connections: AtomicUsize::new(0),
@@ -111,6 +111,18 @@ fn print_start(
     announce(&mut out)?;
     writeln!(out, "ready")?;
     out.flush()
+}
+
+/// Descriptors kept for what comes and goes: files that are read, name
+/// look-ups, the admin listener.
+const SPARE_DESCRIPTORS: usize = 32;
+
+/// How many clients the descriptors are enough for: each may need an upstream
+/// connection besides its own, and running out of those would fail requests
+/// instead of refusing connections (as HAProxy computes `maxconn`).
+fn affordable(descriptors: usize) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").map_or(64, Iterator::count);
+    (descriptors.saturating_sub(open + SPARE_DESCRIPTORS) / 2).max(1)
 }
 
 /// Every connection needs a descriptor: takes as many as the system allows.

@@ -29,19 +29,21 @@ pub(super) fn bind(snapshot: &Snapshot, workers: usize) -> Result<Bound, String>
     for port in &snapshot.ports {
         let mut any = false;
         for address in addresses(port.address, port.number) {
+            let mut bound_here = false;
             // A machine without IPv6 serves IPv4, and the other way round.
             let optional = port.address.is_none();
             for list in &mut bound.sockets {
                 match listen(address) {
                     Ok(listener) => {
-                        any = true;
+                        bound_here = true;
                         list.push(Socket { listener, port: port.number });
                     }
                     Err(error) if optional && lacks_family(&error) => break,
                     Err(error) => return Err(explain(address, &error)),
                 }
             }
-            if any {
+            any |= bound_here;
+            if bound_here {
                 bound.addresses.push((port.protocol, address));
             }
         }
@@ -83,6 +85,11 @@ fn lacks_family(error: &io::Error) -> bool {
 
 fn explain(address: SocketAddr, error: &io::Error) -> String {
     let remedy = match error.kind() {
+        // EMFILE and ENFILE.
+        _ if matches!(error.raw_os_error(), Some(23 | 24)) => {
+            "every worker has a socket for every port: raise the descriptor limit (ulimit -n) or \
+             lower `workers`"
+        }
         io::ErrorKind::AddrInUse => "another program has the port: stop it, or use another port",
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=)"

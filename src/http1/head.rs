@@ -223,7 +223,12 @@ pub(super) struct Wire {
     close: bool,
     keep_alive: bool,
     pub(super) nominated: bool,
+    connection_bytes: usize,
 }
+
+/// Bytes of all `Connection` values together. Every field may have to be looked for among them:
+/// without a bound one head could cost fields times options.
+const MAX_CONNECTION: usize = 1024;
 
 impl Wire {
     /// Takes one field into account.
@@ -242,7 +247,13 @@ impl Wire {
                 }
                 self.chunked = true;
             }
-            Known::Connection => self.connection(value),
+            Known::Connection => {
+                self.connection_bytes += value.len();
+                if self.connection_bytes > MAX_CONNECTION {
+                    return Err(HeadError::Malformed("Connection names too much"));
+                }
+                self.connection(value);
+            }
             _ => {}
         }
         Ok(())

@@ -1,10 +1,8 @@
 //! Takes connections from a listening socket and starts a task for each.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -43,15 +41,17 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: &TcpListener, port: u16
     }
 }
 
-/// Takes what waits in the socket's queue, which closing it would reset.
-pub(super) async fn accept_queued(worker: &Rc<Worker>, listener: &TcpListener, port: u16) {
-    poll_fn(|task| {
-        while let Poll::Ready(Ok((tcp, address))) = listener.poll_accept(task) {
+/// Takes what waits in the socket's queue, which closing it would reset. The
+/// kernel is asked directly: the event loop may not have heard of it yet.
+pub(super) fn accept_queued(worker: &Rc<Worker>, listener: TcpListener, port: u16) {
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((tcp, address)) = listener.accept() {
+        if tcp.set_nonblocking(true).is_ok()
+            && let Ok(tcp) = TcpStream::from_std(tcp)
+        {
             start(worker, tcp, address, port);
         }
-        Poll::Ready(())
-    })
-    .await;
+    }
 }
 
 /// The connection that was to be accepted is gone; the next may be fine.

@@ -126,6 +126,11 @@ impl Pump {
         }
     }
 
+    /// Content was received.
+    pub(super) fn has_content(&self) -> bool {
+        self.content > 0
+    }
+
     /// The source's part is over: the next byte received belongs to another
     /// message.
     pub(super) fn source_done(&self) -> bool {
@@ -148,6 +153,8 @@ impl Pump {
                 }
             }
             if self.ended {
+                // Whoever waits holds no buffer.
+                self.out = Buffer::none();
                 self.waiting = Waiting::Sink;
                 return sink.poll_flush(cx).map(|flushed| {
                     self.finished = flushed.is_ok();
@@ -238,7 +245,6 @@ impl Pump {
         if !self.out.is_empty() {
             return self.poll_write(cx, source, sink);
         }
-        // Whoever waits holds no buffer.
         self.out = Buffer::none();
         if sink.poll_flush(cx).map_err(PumpError::Sink)?.is_pending() {
             self.waiting = Waiting::Sink;

@@ -6,13 +6,11 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use super::body::{Pump, Sink, Source};
+use super::body::{Sink, Source};
 use super::buffer::{Buffer, SMALL};
 use super::conn::Conn;
 use super::deadline::Deadline;
-use super::error::{Cause, Failure, Phase};
 use super::headers;
-use super::message::Request;
 use crate::http1::{Field, ResponseHead};
 
 /// See the module. The request's body is read from it, the response's written
@@ -39,23 +37,6 @@ pub(super) trait Downstream: Source + Sink {
 
     /// Sends the interim responses it took.
     fn poll_interim(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>>;
-
-    /// The client is gone. A request that may be repeated is given up; one
-    /// that must not be, and that the backend has in full, runs to its end with
-    /// nobody listening, so that it is not left half done.
-    fn lost(
-        &mut self,
-        request: &Request,
-        upload: &Pump,
-        error: io::Error,
-        phase: Phase,
-    ) -> Result<(), Failure> {
-        if request.head.method.is_idempotent() || !upload.source_done() {
-            return Err(Failure::because(Cause::ClientGone, phase, error));
-        }
-        self.discard();
-        Ok(())
-    }
 }
 
 /// The client of an HTTP/1 connection.

@@ -141,8 +141,9 @@ impl Conn {
     }
 
     /// Before an idle connection is used again: nothing may have come on it,
-    /// neither bytes nor an end. Costs no system call unless the kernel said
-    /// that there is something.
+    /// neither bytes nor an end, as far as the event loop has heard. Costs no
+    /// system call unless there is something; what came since the loop's last
+    /// turn is not seen.
     pub(super) fn is_quiet(&self) -> bool {
         let mut byte = [0_u8; 1];
         match self.stream.tcp().try_read(&mut byte) {

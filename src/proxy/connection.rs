@@ -18,7 +18,7 @@ use super::forward::Attempt;
 use super::headers::{self, ResponseForm};
 use super::message::{Cx, Peer, Request};
 use super::request::{self, Response};
-use super::respond::{self, Answer};
+use super::respond::{self, Answer, Place};
 use super::tunnel::Tunnel;
 use super::worker::{Seat, Worker};
 use crate::config::Limits;
@@ -32,6 +32,9 @@ use crate::state::Listener;
 /// before what the client still sends is answered with a reset.
 const LINGER_SILENCE: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_secs(10);
+/// How long a stopping lockgate waits for the first request of a connection
+/// that it had accepted: it may be on its way.
+const FRESH_GRACE: Duration = Duration::from_millis(500);
 
 /// What becomes of the connection after an exchange.
 #[derive(Debug)]
@@ -71,15 +74,19 @@ pub(super) async fn serve(seat: &Seat, conn: Conn, peer: &Peer) {
     let mut client = Client::new(conn);
     let mut times = first_times(worker, peer);
     let mut served = 0;
-    // From the accept the first head has as long as any head.
+    // The first head's time runs from here, whether or not it has begun.
     let mut until = Instant::now() + times.header;
+    let mut first = Some(until);
     poll_fn(|task| {
         seat.register(task.waker());
         Poll::Ready(())
     })
     .await;
-    while poll_fn(|task| poll_first_bytes(task, worker, &mut client, until)).await {
-        let after = Box::pin(exchange(worker, &mut client, peer, &mut served, &mut times)).await;
+    while poll_fn(|task| poll_first_bytes(task, worker, &mut client, until, first.is_some())).await
+    {
+        let after =
+            Box::pin(exchange(worker, &mut client, peer, &mut served, &mut times, first.take()))
+                .await;
         match after {
             After::Open => until = Instant::now() + times.idle,
             After::Close => break,
@@ -124,6 +131,7 @@ fn poll_first_bytes(
     worker: &Worker,
     client: &mut Client,
     until: Instant,
+    fresh: bool,
 ) -> Poll<bool> {
     if !client.conn.input().is_empty() {
         return Poll::Ready(true);
@@ -131,8 +139,15 @@ fn poll_first_bytes(
     match client.conn.poll_fill(task, false) {
         Poll::Ready(Ok(n)) => Poll::Ready(n > 0),
         Poll::Ready(Err(_)) => Poll::Ready(false),
-        Poll::Pending if worker.is_stopping() => Poll::Ready(false),
-        Poll::Pending => client.poll_deadline(task, Instant::now(), until).map(|()| false),
+        Poll::Pending => {
+            let until = match worker.stopping_since() {
+                None => until,
+                // What a new client sent may not have been reported yet.
+                Some(since) if fresh => until.min(since + FRESH_GRACE),
+                Some(_) => return Poll::Ready(false),
+            };
+            client.poll_deadline(task, Instant::now(), until).map(|()| false)
+        }
     }
 }
 
@@ -143,10 +158,11 @@ async fn exchange(
     peer: &Peer,
     served: &mut u64,
     times: &mut Times,
+    until: Option<Instant>,
 ) -> After {
     let view = worker.view();
     let cx = Cx { worker, view: &view, peer };
-    let request = match read_head(cx, client, times.header).await {
+    let request = match read_head(cx, client, times.header, until).await {
         Ok(Some(request)) => request,
         Ok(None) => return After::Close,
         Err(failure) => return refuse(cx, client, failure).await,
@@ -154,17 +170,18 @@ async fn exchange(
     *served += 1;
     client.body_pending =
         !matches!(request.head.framing, RequestFraming::None | RequestFraming::Length(0));
-    let response = request::serve(cx, &request, client).await;
-    match response {
+    let served_by = request::serve(cx, &request, client).await;
+    let mut last = false;
+    if let Some(listener) = served_by.listener {
+        *times = Times::of(listener);
+        last = listener.config.max_requests.is_some_and(|max| *served >= max);
+    }
+    let may_stay = request.head.keep_alive && !last && !worker.is_stopping();
+    match served_by.response {
         Response::Forwarded(attempt) => {
-            let listener = attempt.route.listener;
-            *times = Times::of(listener);
-            let last = listener.config.max_requests.is_some_and(|max| *served >= max);
-            let may_stay = request.head.keep_alive && !last && !worker.is_stopping();
             forward_response(cx, &request, client, attempt, may_stay).await
         }
         Response::Own(answer) => {
-            let may_stay = request.head.keep_alive && !worker.is_stopping();
             let head = &request.head;
             send(cx, client, &answer, head.method, head.version, may_stay).await
         }
@@ -172,17 +189,18 @@ async fn exchange(
     }
 }
 
-/// Receives the head of the next request. `None`: the client left instead.
+/// Receives the head of the next request, until `until` or within `timeout`
+/// from now. `None`: the client left instead.
 async fn read_head(
     cx: Cx<'_>,
     client: &mut Client,
     timeout: Duration,
+    mut until: Option<Instant>,
 ) -> Result<Option<Request>, Failure> {
     let limits = &cx.view.snapshot.process.limits;
     let limits =
         HeadLimits { target: limits.uri, fields_size: limits.header_size, fields: limits.headers };
     let mut scan = Scan::request();
-    let mut until = None;
     let found = poll_fn(|task| {
         loop {
             match scan.advance(client.conn.input(), &limits) {
@@ -251,19 +269,25 @@ async fn send(
     })
     .await;
     match sent {
-        Ok(()) => after(client, stay),
+        Ok(()) => after(client, stay).await,
         Err(_) => After::Reset,
     }
 }
 
-/// The response is with the client in full.
-fn after(client: &Client, stay: bool) -> After {
+/// The response is with the client in full. Before the connection is closed:
+/// does the client still send something? Bytes that nobody read would turn the
+/// close into a reset, which destroys what the client has not read yet (RFC
+/// 9112 9.6).
+async fn after(client: &mut Client, stay: bool) -> After {
     if stay && !client.conn.discard {
-        After::Open
-    } else if client.body_pending || !client.conn.input().is_empty() {
-        After::Linger
-    } else {
-        After::Close
+        return After::Open;
+    }
+    let sends = client.body_pending || !client.conn.input().is_empty();
+    let read = poll_fn(|task| Poll::Ready(client.conn.poll_fill(task, false))).await;
+    match read {
+        Poll::Ready(Ok(n)) if n > 0 => After::Linger,
+        Poll::Pending if sends => After::Linger,
+        _ => After::Close,
     }
 }
 
@@ -316,7 +340,7 @@ async fn forward_response(
                 log_cut(cx, request, &attempt, failure);
             }
             attempt.release(cx, Instant::now());
-            after(client, stay)
+            after(client, stay).await
         }
         Err(failure) => {
             log_cut(cx, request, &attempt, failure);
@@ -328,7 +352,7 @@ async fn forward_response(
 /// Logs a response that did not reach the client whole.
 fn log_cut(cx: Cx<'_>, request: &Request, attempt: &Attempt<'_>, failure: Failure) {
     let failure = failure.at(attempt.picked.backend);
-    let place = (attempt.route.listener, Some(attempt.picked.group));
+    let place = Place::of(&attempt.route, Some(attempt.picked.group));
     respond::log(cx, Some(request), Some(place), &failure, cx.worker.request_id());
 }
 
@@ -351,7 +375,7 @@ fn poll_response(
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             // Once more, into the void, if the request has to run to its end.
             Poll::Ready(Err(PumpError::Sink(error))) => {
-                client.lost(request, &attempt.upload, error, Phase::Body)?;
+                attempt.lost(request, client, error, Phase::Body)?;
             }
             Poll::Ready(Err(PumpError::Source(error))) => return broken(&error),
             Poll::Ready(Err(PumpError::Malformed(reason))) => return broken(&reason),
@@ -368,15 +392,15 @@ fn poll_response(
     if std::mem::take(&mut download.moved) {
         attempt.last = now;
     }
-    let (timeout, cause) = match download.waiting {
-        Waiting::Source => {
-            (attempt.route.response_timeout(attempt.picked.group), Cause::BodyTimeout)
+    let config = &attempt.route.listener.config;
+    let (at, cause) = match download.waiting {
+        Waiting::Sink => (attempt.last + config.write_timeout, Cause::ClientTimeout),
+        Waiting::Source if attempt.waits_for_client(request) => {
+            (attempt.last + config.body_timeout, Cause::ClientTimeout)
         }
-        Waiting::Sink => (attempt.route.listener.config.write_timeout, Cause::ClientTimeout),
+        Waiting::Source => (attempt.backend_deadline(), Cause::BodyTimeout),
     };
-    client
-        .poll_deadline(task, now, attempt.last + timeout)
-        .map(|()| Err(Failure::new(cause, Phase::Body)))
+    client.poll_deadline(task, now, at).map(|()| Err(Failure::new(cause, Phase::Body)))
 }
 
 /// Ends a connection on which the client may still be sending. Closing at once

@@ -8,13 +8,16 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The timer of one connection. Used by one task only, so that a timer that
-/// was polled once need not be polled again until it is set anew.
+/// has heard of the task once need not be polled again until it is set anew.
 #[derive(Debug, Default)]
 pub(super) struct Deadline {
     timer: Option<Pin<Box<Sleep>>>,
+    /// The timer knows whom to wake.
+    armed: bool,
 }
 
 impl Deadline {
@@ -26,13 +29,17 @@ impl Deadline {
         }
         match &mut self.timer {
             // It fires early enough, and the task hears of it.
-            Some(timer) if timer.deadline() <= at && timer.deadline() > now => Poll::Pending,
+            Some(timer) if self.armed && timer.deadline() <= at && timer.deadline() > now => {
+                Poll::Pending
+            }
             Some(timer) => {
                 timer.as_mut().reset(at);
+                self.armed = has_budget_remaining();
                 timer.as_mut().poll(cx)
             }
             none => {
                 let timer = none.insert(Box::pin(sleep_until(at)));
+                self.armed = has_budget_remaining();
                 timer.as_mut().poll(cx)
             }
         }
@@ -44,6 +51,7 @@ mod tests {
     use super::*;
     use std::future::poll_fn;
     use std::time::Duration;
+    use tokio::task::coop::consume_budget;
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_that_moved_away_fires_at_its_new_place() {
@@ -54,6 +62,29 @@ mod tests {
         let later = start + Duration::from_secs(5);
         poll_fn(|cx| deadline.poll(cx, Instant::now(), later)).await;
         assert_eq!(Instant::now() - start, Duration::from_secs(5));
+    }
+
+    /// A task that did much in one poll has no budget left: tokio's timers then
+    /// answer without having noted whom to wake, and wake the task at once
+    /// instead.
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_set_without_budget_fires_all_the_same() {
+        let mut deadline = Deadline::default();
+        let start = Instant::now();
+        let at = start + Duration::from_secs(1);
+        let mut polls = 0;
+        let fired = poll_fn(|cx| {
+            polls += 1;
+            if polls == 1 {
+                while has_budget_remaining() {
+                    let mut spend = std::pin::pin!(consume_budget());
+                    let _ = spend.as_mut().poll(cx);
+                }
+            }
+            deadline.poll(cx, Instant::now(), at)
+        });
+        tokio::time::timeout(Duration::from_secs(100), fired).await.unwrap();
+        assert_eq!(Instant::now() - start, Duration::from_secs(1));
     }
 
     #[tokio::test(start_paused = true)]

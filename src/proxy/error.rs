@@ -110,6 +110,11 @@ impl Cause {
         }
     }
 
+    /// The client did it, not lockgate and no backend.
+    pub(super) fn is_clients(self) -> bool {
+        (400..500).contains(&self.status())
+    }
+
     /// The error type of `Proxy-Status` (RFC 9209 2.3) that comes nearest.
     pub(super) fn proxy_status(self) -> &'static str {
         match self {

@@ -92,6 +92,8 @@ pub(super) struct Attempt<'a> {
     limits: HeadLimits,
     /// The last time anything moved.
     pub(super) last: Instant,
+    /// When the client was found to be gone, if it was.
+    gone: Option<Instant>,
 }
 
 /// Sends the request to the picked backend and waits for the header of its
@@ -129,6 +131,7 @@ pub(super) async fn attempt<'a>(
         scan: Scan::response(),
         limits,
         last: start,
+        gone: None,
         picked,
         route,
         upstream,
@@ -188,10 +191,10 @@ impl Attempt<'_> {
         let now = Instant::now();
         let config = &self.route.listener.config;
         self.note_progress(now);
-        let (at, cause) = if self.waits_for_client() {
+        let (at, cause) = if self.waits_for_client(request) {
             (self.last + config.body_timeout, Cause::ClientTimeout)
         } else {
-            (self.last + self.route.response_timeout(self.picked.group), Cause::HeaderTimeout)
+            (self.backend_deadline(), Cause::HeaderTimeout)
         };
         client.poll_deadline(task, now, at).map(|()| Err(Failure::new(cause, Phase::Response)))
     }
@@ -204,7 +207,7 @@ impl Attempt<'_> {
         client: &mut impl Downstream,
     ) -> Result<(), Failure> {
         if let Poll::Ready(Err(error)) = client.poll_interim(task) {
-            client.lost(request, &self.upload, error, Phase::Response)?;
+            self.lost(request, client, error, Phase::Response)?;
         }
         Ok(())
     }
@@ -220,7 +223,7 @@ impl Attempt<'_> {
         if !self.upload.finished {
             return Ok(());
         }
-        client.watch(task).or_else(|error| client.lost(request, &self.upload, error, phase))
+        client.watch(task).or_else(|error| self.lost(request, client, error, phase))
     }
 
     /// Anything that moved moves the deadline.
@@ -230,12 +233,39 @@ impl Attempt<'_> {
         }
     }
 
+    /// Until when the backend may be silent. With nobody listening any more
+    /// that is all the time it has: it must not go on for ever.
+    pub(super) fn backend_deadline(&self) -> Instant {
+        self.gone.unwrap_or(self.last) + self.route.response_timeout(self.picked.group)
+    }
+
+    /// The client is gone. A request that may be repeated is given up; one
+    /// that must not be, and that the backend has in full, runs to its end with
+    /// nobody listening, so that it is not left half done.
+    pub(super) fn lost(
+        &mut self,
+        request: &Request,
+        client: &mut impl Downstream,
+        error: io::Error,
+        phase: Phase,
+    ) -> Result<(), Failure> {
+        if request.head.method.is_idempotent() || !self.upload.source_done() {
+            return Err(Failure::because(Cause::ClientGone, phase, error));
+        }
+        self.gone.get_or_insert_with(Instant::now);
+        client.discard();
+        Ok(())
+    }
+
     /// The backend can't be blamed for silence: it has not got the request yet,
-    /// because the client has not sent it.
-    fn waits_for_client(&self) -> bool {
+    /// because the client has not sent it. It can where the client waits for
+    /// its word (100) before it sends.
+    pub(super) fn waits_for_client(&self, request: &Request) -> bool {
+        let invited = !request.head.expect_continue || self.interims > 0;
         !self.upload.finished
             && self.upload_broken.is_none()
             && self.upload.waiting == Waiting::Source
+            && (invited || self.upload.has_content())
     }
 
     /// Moves the request's body on. A backend that takes no more may have

@@ -209,7 +209,7 @@ pub(super) fn write_response(
         _ => false,
     };
     copy_response_fields(out, head, fields, response, keeps_length, edits);
-    if !response.has_date {
+    if !response.has_date && !is_edited(edits, b"Date") {
         cx.worker.with_date(|date| push_field(out, b"Date", date.as_bytes()));
     }
     if form.chunked {
@@ -308,7 +308,7 @@ fn names(head: &[u8], fields: &[Field], field: &Field) -> bool {
 }
 
 /// A rule drops or replaces fields of that name.
-fn is_edited(edits: &HeaderEdits, name: &[u8]) -> bool {
+pub(super) fn is_edited(edits: &HeaderEdits, name: &[u8]) -> bool {
     if edits.is_empty() {
         return false;
     }

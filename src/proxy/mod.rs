@@ -117,7 +117,12 @@ async fn tend(
             ended = &mut accepting => error!(port, ?ended, "accepting broke and is started again"),
             _ = orders.wait_for(|order| *order != Order::Run) => {
                 accepting.abort();
-                return accept::accept_queued(&worker, &listener, port).await;
+                // It holds the socket until it is gone.
+                let _ = accepting.await;
+                if let Ok(listener) = Rc::try_unwrap(listener) {
+                    accept::accept_queued(&worker, listener, port);
+                }
+                return;
             }
         }
     }

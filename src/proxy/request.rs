@@ -5,14 +5,14 @@ use super::client::Downstream;
 use super::error::{Cause, Failure, Phase};
 use super::forward::{Attempt, Picked, attempt};
 use super::message::{Cx, Request};
-use super::respond::{self, Answer};
+use super::respond::{self, Answer, Place};
 use super::route::{self, Route};
 use crate::config::Action;
 use crate::http1::{Known, RequestFraming};
 use crate::policy::balance::{Balance, Draw, HashKey, key_hash, pick};
 use crate::policy::headers::cookie;
 use crate::policy::route::normalize_path;
-use crate::state::Group;
+use crate::state::{Group, Listener};
 
 /// What the client gets.
 #[derive(Debug)]
@@ -25,21 +25,43 @@ pub(super) enum Response<'a> {
     Nobody,
 }
 
+/// A response, and the listener it comes from when one was found.
+#[derive(Debug)]
+pub(super) struct Served<'a> {
+    pub(super) response: Response<'a>,
+    pub(super) listener: Option<&'a Listener>,
+}
+
 /// Serves a request up to the header of its response. Every failure becomes a
 /// response here, and a line in the log.
 pub(super) async fn serve<'a>(
     cx: Cx<'a>,
     request: &Request,
     client: &mut impl Downstream,
-) -> Response<'a> {
+) -> Served<'a> {
     let (port, listener) = match route::listener(cx, request) {
         Ok(found) => found,
-        Err(failure) => return fail(cx, request, None, &failure),
+        Err(failure) => {
+            return Served { response: fail(cx, request, None, &failure), listener: None };
+        }
     };
-    let route = match route::rule(cx, request, port, listener) {
-        Ok(route) => route,
-        Err(failure) => return fail(cx, request, Some((listener, None)), &failure),
+    let response = match route::rule(cx, request, port, listener) {
+        Ok(route) => act(cx, request, route, client).await,
+        Err((client, failure)) => {
+            let place = Place { listener, group: None, client };
+            fail(cx, request, Some(place), &failure)
+        }
     };
+    Served { response, listener: Some(listener) }
+}
+
+/// Does what the rule says.
+async fn act<'a>(
+    cx: Cx<'a>,
+    request: &Request,
+    route: Route<'a>,
+    client: &mut impl Downstream,
+) -> Response<'a> {
     let group = match &route.rule.config.action {
         Action::Redirect(redirect) => {
             return Response::Own(respond::redirect(request, &route, redirect));
@@ -56,7 +78,7 @@ pub(super) async fn serve<'a>(
     };
     match tried {
         Ok(attempt) => Response::Forwarded(attempt),
-        Err(failure) => fail(cx, request, Some((listener, group)), &failure),
+        Err(failure) => fail(cx, request, Some(Place::of(&route, group)), &failure),
     }
 }
 
@@ -146,7 +168,7 @@ fn hash_key(key: &HashKey, request: &Request, route: &Route<'_>) -> u64 {
 fn fail<'a>(
     cx: Cx<'a>,
     request: &Request,
-    place: Option<respond::Place<'a>>,
+    place: Option<Place<'a>>,
     failure: &Failure,
 ) -> Response<'a> {
     let id = cx.worker.request_id();
@@ -154,8 +176,7 @@ fn fail<'a>(
     if failure.cause == Cause::ClientGone {
         return Response::Nobody;
     }
-    let trusted = place.is_some_and(|(listener, _)| {
-        listener.config.trusted_proxies.contains(cx.peer.address.ip())
-    });
+    let trusted = place
+        .is_some_and(|place| place.listener.config.trusted_proxies.contains(cx.peer.address.ip()));
     Response::Own(respond::error(failure, id, trusted))
 }

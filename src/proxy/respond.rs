@@ -1,10 +1,11 @@
 //! lockgate's own responses: redirects, fixed answers, errors.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use super::buffer::Buffer;
 use super::error::{Cause, Failure};
-use super::headers::{push_connection, push_edits, push_field, push_length};
+use super::headers::{is_edited, push_connection, push_edits, push_field, push_length};
 use super::message::{Cx, Request};
 use super::route::Route;
 use crate::config::{HeaderEdits, Protocol, Redirect, RedirectTarget};
@@ -24,8 +25,23 @@ pub(super) struct Answer {
     pub(super) close: bool,
 }
 
-/// Where in the configuration something happened, as far as it is known.
-pub(super) type Place<'a> = (&'a Listener, Option<&'a Group>);
+/// Where in the configuration something happened, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) listener: &'a Listener,
+    pub(super) group: Option<&'a Group>,
+    /// The address the request counts as coming from.
+    pub(super) client: IpAddr,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn of(route: &Route<'a>, group: Option<&'a Group>) -> Place<'a> {
+        Place { listener: route.listener, group, client: route.client }
+    }
+}
+
+/// Bytes of a host or path in a log line: enough to find it, too few to flood.
+const LOGGED: usize = 512;
 
 /// Sends the client elsewhere.
 pub(super) fn redirect(request: &Request, route: &Route<'_>, redirect: &Redirect) -> Answer {
@@ -120,17 +136,20 @@ pub(super) fn write(
     out.push(b" ");
     out.push(reason(answer.status).as_bytes());
     out.push(b"\r\n");
-    cx.worker.with_date(|date| push_field(out, b"Date", date.as_bytes()));
+    if !is_edited(&answer.edits, b"Date") {
+        cx.worker.with_date(|date| push_field(out, b"Date", date.as_bytes()));
+    }
     let has_body = !matches!(answer.status, 204 | 304);
-    let sets_type =
-        answer.edits.set.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
     if has_body {
-        if !sets_type {
+        if !is_edited(&answer.edits, b"Content-Type") {
             push_field(out, b"Content-Type", b"text/plain; charset=utf-8");
         }
         push_length(out, answer.body.len() as u64);
     }
     for (name, value) in &answer.fields {
+        if is_edited(&answer.edits, name.as_bytes()) {
+            continue;
+        }
         push_field(out, name.as_bytes(), value);
     }
     push_edits(out, &answer.edits);
@@ -149,20 +168,24 @@ pub(super) fn log(
     failure: &Failure,
     request_id: u64,
 ) {
-    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
-    let (listener, group) = match place {
-        Some((listener, group)) => (Some(listener), group),
-        None => (None, None),
+    let text = |bytes: &[u8]| {
+        let shown = bytes.get(..LOGGED).unwrap_or(bytes);
+        let more = if shown.len() < bytes.len() { "..." } else { "" };
+        format!("{}{more}", shown.escape_ascii())
     };
-    cx.worker.failures.write(|| FailureLine {
+    let group = place.and_then(|place| place.group);
+    // Scanners must not hide an outage: what clients do wrong has a share of
+    // the lines of its own.
+    let log = if failure.cause.is_clients() { &cx.worker.refusals } else { &cx.worker.failures };
+    log.write(|| FailureLine {
         request_id,
         status: failure.cause.status(),
         cause: failure.cause.name(),
         phase: failure.phase.name(),
         detail: Cow::Borrowed(&failure.detail),
-        client: cx.peer.address.ip(),
+        client: place.map_or(cx.peer.address.ip(), |place| place.client),
         port: cx.peer.port,
-        game: listener.map(|listener| &*listener.game),
+        game: place.map(|place| &*place.listener.game),
         group: group.map(|group| &*group.config.name),
         backend: failure.backend.as_deref(),
         method: request.map(|request| text(request.text(request.head.method_name))),

@@ -70,11 +70,8 @@ pub(super) fn listener<'a>(
             .as_ref()
             .and_then(|tls| tls.name.as_deref())
             .map_or_else(|| port.hosts.default(), |name| port.hosts.resolve(name))
-            .ok_or_else(|| misdirected("neither Host nor TLS name")),
-        (None, Protocol::Http) => port
-            .hosts
-            .default()
-            .ok_or_else(|| Failure::because(Cause::Malformed, Phase::Request, "no Host")),
+            .ok_or_else(no_host),
+        (None, Protocol::Http) => port.hosts.default().ok_or_else(no_host),
     }?;
     let listener =
         snapshot.listeners.get(*index).ok_or_else(|| misdirected("the listener is gone"))?;
@@ -103,32 +100,37 @@ fn check_identity(cx: Cx<'_>, listener: &Listener) -> Result<(), Failure> {
 }
 
 /// Finds the rule of the listener that takes the request, if the client may
-/// ask at all.
+/// ask at all. A failure comes with the client's address.
 pub(super) fn rule<'a>(
     cx: Cx<'a>,
     request: &Request,
     port: &'a Port,
     listener: &'a Listener,
-) -> Result<Route<'a>, Failure> {
+) -> Result<Route<'a>, (IpAddr, Failure)> {
     let client = request.client_address(cx.peer.address.ip(), &listener.config.trusted_proxies);
     if !listener.config.access.is_open() && !listener.config.access.permits(client) {
-        return Err(Failure::because(Cause::Denied, Phase::Request, client));
+        return Err((client, Failure::new(Cause::Denied, Phase::Request)));
     }
+    let fail = |failure| (client, failure);
     if matches!(request.head.method, Method::Connect | Method::Trace) {
-        return Err(Failure::new(Cause::Method, Phase::Request));
+        return Err(fail(Failure::new(Cause::Method, Phase::Request)));
     }
     let path = request.path_and_query();
     let mut scratch = Vec::new();
     let path = match path.first() {
-        Some(b'/') => normalize_path(path, &mut scratch).map_err(bad_path)?,
+        Some(b'/') => normalize_path(path, &mut scratch).map_err(bad_path).map_err(fail)?,
         // `OPTIONS *`, or an absolute target without a path.
         _ => b"/",
     };
     let rule = listener.paths.find(path).and_then(|index| listener.rules.get(*index));
     match rule {
         Some(rule) => Ok(Route { port, listener, rule, client }),
-        None => Err(Failure::new(Cause::NoRule, Phase::Request)),
+        None => Err(fail(Failure::new(Cause::NoRule, Phase::Request))),
     }
+}
+
+fn no_host() -> Failure {
+    Failure::because(Cause::Malformed, Phase::Request, "no Host")
 }
 
 fn bad_path(error: PathError) -> Failure {

@@ -45,7 +45,7 @@ pub(super) async fn handshake(worker: &Worker, tcp: TcpStream, peer: &mut Peer) 
                     | io::ErrorKind::ConnectionReset
                     | io::ErrorKind::BrokenPipe
             );
-            if !silent && worker.failures.may_write() {
+            if !silent && worker.refusals.may_write() {
                 warn!(client = %peer.address.ip(), port = peer.port, %error, "TLS handshake failed");
             }
             None

@@ -9,6 +9,7 @@ use std::task::Waker;
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::pool::Pool;
 use crate::policy::balance::Cursor;
@@ -53,8 +54,11 @@ pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     view: RefCell<Rc<View>>,
     pub(super) pool: Pool,
+    /// What lockgate or a backend failed to do.
     pub(super) failures: FailureLog,
-    stopping: Cell<bool>,
+    /// What clients did wrong.
+    pub(super) refusals: FailureLog,
+    stopping: Cell<Option<Instant>>,
     registry: RefCell<Registry>,
     emptied: Notify,
     dice: Cell<u64>,
@@ -79,7 +83,8 @@ impl Worker {
             shared,
             pool: Pool::default(),
             failures: FailureLog::default(),
-            stopping: Cell::new(false),
+            refusals: FailureLog::default(),
+            stopping: Cell::new(None),
             registry: RefCell::default(),
             emptied: Notify::new(),
             dice: Cell::new(seed | 1),
@@ -129,12 +134,17 @@ impl Worker {
 
     /// The process is ending: connections end after the request they serve.
     pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.get().is_some()
+    }
+
+    /// Since when the process is ending.
+    pub(super) fn stopping_since(&self) -> Option<Instant> {
         self.stopping.get()
     }
 
     /// Begins the end: wakes every connection.
     pub(super) fn stop(&self) {
-        self.stopping.set(true);
+        self.stopping.set(Some(Instant::now()));
         let wakers: Vec<Waker> = self.registry.borrow().wakers.iter().flatten().cloned().collect();
         for waker in wakers {
             waker.wake();

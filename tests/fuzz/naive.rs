@@ -284,6 +284,9 @@ fn all(fields: &Fields, name: &str) -> Vec<Vec<u8>> {
 }
 
 fn framing(fields: &Fields, http11: bool) -> Result<Option<Framing>, &'static str> {
+    if all(fields, "connection").iter().map(|value| value.len()).sum::<usize>() > 1024 {
+        return Err("length of Connection");
+    }
     let lengths = all(fields, "content-length");
     let codings = all(fields, "transfer-encoding");
     match (&lengths[..], &codings[..]) {

@@ -390,6 +390,18 @@ fn persistence_and_nominated_fields() {
 }
 
 #[test]
+fn connection_may_not_name_without_end() {
+    // 1,024 bytes, in one field or several.
+    let whole = format!("Connection: {}\r\n", "a,".repeat(512));
+    let split = format!("Connection: {}\r\n", "a,".repeat(256)).repeat(2);
+    for lines in [whole, split] {
+        assert!(request(&with(&lines)).is_ok());
+        let error = request(&with(&(lines + "Connection: a\r\n"))).unwrap_err();
+        assert_eq!(error, HeadError::Malformed("Connection names too much"));
+    }
+}
+
+#[test]
 fn expect_and_te() {
     let cases = [
         ("1.1", "Expect: 100-Continue\r\n", true, false),
