@@ -169,12 +169,12 @@ fn check_pair(
     }
 }
 
-/// Reads the CAs that client certificates must chain to.
+/// Reads the authorities that the other side's certificate must chain to.
 ///
 /// # Errors
 ///
 /// When the file cannot be read, or a certificate in it cannot be used.
-pub fn load_client_ca(file: &Path) -> Result<Arc<RootCertStore>, CertificateError> {
+pub fn load_authorities(file: &Path) -> Result<Arc<RootCertStore>, CertificateError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(file)? {
         roots.add(certificate).map_err(|why| CertificateError::unusable(file, &why))?;
@@ -198,18 +198,26 @@ pub(super) fn covers(certified: &CertifiedKey, domain: &Domain) -> bool {
 /// A certificate with its key, or everything that is wrong with the two files.
 type Pair = Result<Arc<CertifiedKey>, Vec<CertificateError>>;
 
+/// The authorities of a file, or what is wrong with it.
+type Authorities = Result<Arc<RootCertStore>, CertificateError>;
+
 /// What was read during one load, so that listeners with the same files share
-/// one certificate.
+/// one certificate, and groups one set of authorities.
 #[derive(Debug)]
 pub(super) struct Certificates {
     /// The config directory: relative paths start there.
     dir: PathBuf,
     read: RefCell<HashMap<(PathBuf, PathBuf), Pair>>,
+    authorities: RefCell<HashMap<PathBuf, Authorities>>,
 }
 
 impl Certificates {
     pub(super) fn new(dir: &Path) -> Self {
-        Certificates { dir: dir.to_owned(), read: RefCell::default() }
+        Certificates {
+            dir: dir.to_owned(),
+            read: RefCell::default(),
+            authorities: RefCell::default(),
+        }
     }
 
     /// `certs/NAME.crt` and `certs/NAME.key`.
@@ -223,8 +231,11 @@ impl Certificates {
         self.pair(&self.dir.join(chain), &self.dir.join(key))
     }
 
-    pub(super) fn client_ca(&self, file: &str) -> Result<Arc<RootCertStore>, CertificateError> {
-        load_client_ca(&self.dir.join(file))
+    /// A file named relative to the config directory.
+    pub(super) fn authorities(&self, file: &str) -> Authorities {
+        let file = self.dir.join(file);
+        let mut known = self.authorities.borrow_mut();
+        known.entry(file).or_insert_with_key(|file| load_authorities(file)).clone()
     }
 
     fn pair(&self, chain: &Path, key: &Path) -> Pair {

@@ -107,7 +107,7 @@ pub(super) fn read(
         if notes.errors() == 0 {
             tell_unused(&entries, &groups);
         }
-        game.groups = read_groups(&entries, process, &mut backends);
+        game.groups = read_groups(&entries, process, certificates, &mut backends);
     }
     DropIn { notes, game, claims, backends }
 }
@@ -164,7 +164,9 @@ fn tell_unused(entries: &[Item<'_>], groups: &GroupNames) {
 fn read_groups(
     entries: &[Item<'_>],
     process: &ProcessFile,
+    certificates: &Certificates,
     backends: &mut Vec<BackendPlace>,
 ) -> Vec<Group> {
-    entries.iter().filter_map(|entry| group::read(entry, &process.group, backends)).collect()
+    let read = |entry| group::read(entry, &process.group, certificates, backends);
+    entries.iter().filter_map(read).collect()
 }

@@ -1,19 +1,23 @@
 //! `[group.NAME]` and its backends.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
 use toml::de::DeValue;
 
+use super::address::address;
+use super::certificate::Certificates;
 use super::diagnostic::shown;
 use super::keys;
-use super::model::{AdminState, Backend, Group};
+use super::model::{AdminState, Backend, BackendAddress, Group};
 use super::settings::{GroupSettings, HashKeyUse, unknown_name};
 use super::table::{Item, Table};
+use super::upstream;
 
-/// A backend's address and where it is written.
+/// A backend's IP address and where it is written. What a name leads to is not
+/// known yet.
 #[derive(Debug)]
 pub(super) struct BackendPlace {
     pub(super) address: SocketAddr,
@@ -25,6 +29,7 @@ pub(super) struct BackendPlace {
 pub(super) fn read(
     item: &Item<'_>,
     defaults: &GroupSettings,
+    certificates: &Certificates,
     places: &mut Vec<BackendPlace>,
 ) -> Option<Group> {
     check_name(item);
@@ -35,6 +40,7 @@ pub(super) fn read(
         line: table.notes.source.line(item.key.start),
         balance: settings.balance,
         backends: backends(item, &table, places),
+        protocol: upstream::read(&table, certificates),
         keepalive: settings.keepalive,
         idle_timeout: settings.idle_timeout,
         max_idle: settings.max_idle,
@@ -79,7 +85,8 @@ fn backends(group: &Item<'_>, table: &Table<'_>, places: &mut Vec<BackendPlace>)
         let item = Item { value, name: "backends", ..list.clone() };
         if let Some(backend) = backend(&item) {
             seen.check(&backend, &item);
-            places.push(BackendPlace { address: backend.address, span: item.span() });
+            let socket = backend.address.socket();
+            places.extend(socket.map(|address| BackendPlace { address, span: item.span() }));
             backends.push(backend);
         }
     }
@@ -115,13 +122,13 @@ fn check_all(list: &Item<'_>, backends: &[Backend]) {
 #[derive(Default)]
 struct Seen {
     names: HashMap<Arc<str>, Range<usize>>,
-    addresses: HashMap<SocketAddr, Range<usize>>,
+    addresses: HashMap<BackendAddress, Range<usize>>,
 }
 
 impl Seen {
     fn check(&mut self, backend: &Backend, item: &Item<'_>) {
         let (source, span) = (&item.notes.source, item.span());
-        if let Some(first) = self.addresses.insert(backend.address, span.clone()) {
+        if let Some(first) = self.addresses.insert(backend.address.clone(), span.clone()) {
             let place = source.place(&first);
             let message = format!(
                 "backend `{}` stands twice in this group, first on line {}",
@@ -165,7 +172,7 @@ fn backend(item: &Item<'_>) -> Option<Backend> {
     let name = table.get("name").and_then(|item| name(&item));
     let state = table.get("state").and_then(|item| state(&item));
     let backup = table.boolean("backup");
-    let address = table.require("address", "write `address = \"IP:PORT\"`");
+    let address = table.require("address", "write `address = \"HOST:PORT\"`");
     let address = address.and_then(|item| self::address(&item))?;
     Some(Backend {
         name: name.map_or_else(|| address.to_string().into(), Arc::from),
@@ -198,44 +205,4 @@ fn state(item: &Item<'_>) -> Option<AdminState> {
             None
         }
     }
-}
-
-fn address(item: &Item<'_>) -> Option<SocketAddr> {
-    let text = item.string()?;
-    let problem = match text.parse::<SocketAddr>() {
-        Ok(address) if address.port() == 0 => "port 0 is no port to connect to",
-        Ok(address) if address.ip().is_unspecified() => "this address means all of a machine's own",
-        Ok(address) if address.ip().is_multicast() => "a multicast address takes no connections",
-        Ok(address) => return Some(address),
-        Err(_) => return not_an_address(item, text),
-    };
-    let hint = "write the address and port the backend listens on, such as `\"127.0.0.1:9030\"`";
-    item.error(format!("backend {}: {problem}", shown(text)), hint);
-    None
-}
-
-/// Says which part of `IP:PORT` is wrong.
-fn not_an_address<T>(item: &Item<'_>, text: &str) -> Option<T> {
-    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
-    let bare: Result<IpAddr, _> = text.trim_matches(['[', ']']).parse();
-    let (problem, hint) = if text.contains("://") {
-        ("is a URL, not an address", "write `\"IP:PORT\"`, such as `\"10.0.0.21:9030\"`".to_owned())
-    } else if let Ok(ip) = bare {
-        (
-            "has no port",
-            match ip {
-                IpAddr::V4(ip) => format!("write `\"{ip}:PORT\"`"),
-                IpAddr::V6(ip) => format!("write `\"[{ip}]:PORT\"`"),
-            },
-        )
-    } else if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
-        ("has no valid port", format!("write a port from 1 to 65535, not {}", shown(port)))
-    } else {
-        (
-            "is not `IP:PORT`; host names are not supported yet",
-            "write the IP address and the port, such as `\"10.0.0.21:9030\"`".to_owned(),
-        )
-    };
-    item.error(format!("backend {} {problem}", shown(text)), hint);
-    None
 }

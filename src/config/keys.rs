@@ -25,7 +25,7 @@ macro_rules! tables {
 tables! {
     LISTENER = "`[[listener]]`": [
         "domain" "port" "protocol" "address" "default" "certificate" "group" "tls" "client_ca"
-        "redirect" "redirect_code" "allow" "deny" "trusted_proxies" "idle_timeout"
+        "http2" "redirect" "redirect_code" "allow" "deny" "trusted_proxies" "idle_timeout"
         "header_timeout" "body_timeout" "write_timeout" "max_body" "max_requests" "forwarded"
         "rule"
     ];
@@ -34,28 +34,34 @@ tables! {
         "response_timeout" "tunnel_timeout" "max_body"
     ];
     GROUP = "`[group.NAME]`": [
-        "balance" "hash_key" "backends" "keepalive" "idle_timeout" "max_idle" "connect_timeout"
+        "balance" "hash_key" "backends" "protocol" "tls" "keepalive" "idle_timeout" "max_idle" "connect_timeout"
         "response_timeout" "tunnel_timeout"
     ];
     BACKEND = "a backend of `backends`": [
         "address" "name" "weight" "max_connections" "backup" "state"
     ];
     CERTIFICATE = "`certificate`": ["chain" "key"];
+    UPSTREAM_TLS = "`tls` of a group": ["ca" "server_name" "client_certificate" "verify"];
+    CLIENT_CERTIFICATE = "`client_certificate`": ["chain" "key"];
     RESPOND = "`respond`": ["status" "body"];
     DIRECTIONS = "`set_headers` and `remove_headers`": ["request" "response"];
     /// The top of a drop-in.
     DROP_IN = "a drop-in": ["listener" "group"];
     /// The top of `lockgate.toml`.
-    PROCESS = "`lockgate.toml`": ["workers" "admin" "limits" "shutdown" "defaults"];
+    PROCESS = "`lockgate.toml`": [
+        "workers" "admin" "limits" "proxy_protocol" "dns" "shutdown" "defaults"
+    ];
     ADMIN = "`[admin]` of `lockgate.toml`": ["address"];
     LIMITS = "`[limits]` of `lockgate.toml`": [
         "connections" "header_size" "headers" "uri" "handshake_timeout" "header_timeout"
     ];
+    PROXY_PROTOCOL = "`[proxy_protocol]` of `lockgate.toml`": ["peers"];
+    DNS = "`[dns]` of `lockgate.toml`": ["servers"];
     SHUTDOWN = "`[shutdown]` of `lockgate.toml`": ["deadline"];
     DEFAULTS = "`[defaults]` of `lockgate.toml`": ["listener" "group"];
     DEFAULTS_LISTENER = "`[defaults.listener]` of `lockgate.toml`": [
         "idle_timeout" "header_timeout" "body_timeout" "write_timeout" "max_body" "max_requests"
-        "forwarded" "tls" "trusted_proxies"
+        "forwarded" "tls" "http2" "trusted_proxies"
     ];
     DEFAULTS_GROUP = "`[defaults.group]` of `lockgate.toml`": [
         "balance" "keepalive" "idle_timeout" "max_idle" "connect_timeout" "response_timeout"

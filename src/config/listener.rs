@@ -6,18 +6,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
-use time::OffsetDateTime;
-use toml::de::DeValue;
 
-use super::certificate::{CertificateError, Certificates, covers};
+use super::certificate::{Certificates, covers};
+use super::credential::{self, authorities, problem_of_dates, tell};
 use super::diagnostic::shown;
 use super::keys;
 use super::model::{Listener, Protocol, Tls, TlsPolicy};
-use super::notes::Notes;
 use super::rule::{self, Around, GroupNames};
 use super::settings::{ListenerSettings, networks, unknown_name};
 use super::table::{Item, Table};
-use super::validity::validity;
 use crate::policy::access::Access;
 use crate::policy::route::Domain;
 
@@ -62,6 +59,8 @@ pub(super) fn read(table: &Table<'_>, context: &Context<'_>) -> (Listener, Claim
         domains: claims.domains.iter().map(|(domain, _)| domain.clone()).collect(),
         default: claims.default.is_some(),
         address: claims.address,
+        // Without TLS nobody could ask for it.
+        http2: settings.http2 && claims.protocol == Protocol::Https,
         tls,
         rules,
         access: Access::new(access("allow"), access("deny")),
@@ -166,7 +165,7 @@ fn address(table: &Table<'_>) -> Option<IpAddr> {
 
 /// With plain HTTP the keys of TLS are faults.
 fn no_tls(table: &Table<'_>) -> Option<Tls> {
-    for key in ["certificate", "tls", "client_ca"] {
+    for key in ["certificate", "tls", "client_ca", "http2"] {
         if let Some(item) = table.get(key) {
             let hint = "remove it, or `protocol = \"http\"`";
             item.misplaced(format!("a listener with plain HTTP has no `{key}`"), hint);
@@ -182,16 +181,8 @@ fn tls(
     context: &Context<'_>,
 ) -> Option<Tls> {
     let certificate = certificate(table, claims, context.certificates);
-    let client_ca = match table.get("client_ca") {
-        None => None,
-        Some(item) => match context.certificates.client_ca(item.string()?) {
-            Ok(roots) => Some(roots),
-            Err(error) => {
-                item.error(format!("`client_ca`: {error}"), error.hint());
-                None
-            }
-        },
-    };
+    let client_ca =
+        table.get("client_ca").and_then(|item| authorities(&item, context.certificates));
     let certificate = certificate?;
     check_dates(table, claims, &certificate);
     for (domain, span) in &claims.domains {
@@ -206,19 +197,9 @@ fn tls(
     Some(Tls { certificate, policy, client_ca })
 }
 
-/// Clients refuse a certificate outside its dates; a game may still serve with
-/// it, since no certificate is worse.
+/// Clients refuse a certificate outside its dates.
 fn check_dates(table: &Table<'_>, claims: &Claims, certificate: &CertifiedKey) {
-    let dates = certificate.end_entity_cert().ok().and_then(|der| validity(der));
-    let Some((from, until)) = dates else {
-        return;
-    };
-    let now = OffsetDateTime::now_utc();
-    let problem = if now > until {
-        format!("expired on {}", until.date())
-    } else if now < from {
-        format!("is not valid before {}", from.date())
-    } else {
+    let Some(problem) = problem_of_dates(certificate) else {
         return;
     };
     let written = table.get("certificate").map(|item| item.span());
@@ -246,28 +227,5 @@ fn certificate(
         let (Domain::Exact(name) | Domain::Wildcard(name)) = domain;
         return certificates.named(name).map_err(|faults| tell(table.notes, span, &faults)).ok();
     };
-    let told = |faults: Vec<CertificateError>| tell(item.notes, &item.span(), &faults);
-    if let DeValue::Table(_) = item.value.get_ref() {
-        let files = item.table(&keys::CERTIFICATE)?;
-        let hint = "write `certificate = { chain = \"FILE\", key = \"FILE\" }`";
-        let chain = files.require("chain", hint).and_then(|item| item.string());
-        let key = files.require("key", hint).and_then(|item| item.string());
-        return certificates.files(chain?, key?).map_err(told).ok();
-    }
-    let DeValue::String(name) = item.value.get_ref() else {
-        return item.wrong_type("a name or a table", "write `certificate = \"youxia.com\"`");
-    };
-    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
-        let hint = "write the NAME of `certs/NAME.crt`, or `{ chain = \"FILE\", key = \"FILE\" }`";
-        item.error(format!("`certificate`: {} is not a name in `certs/`", shown(name)), hint);
-        return None;
-    }
-    let name = name.strip_suffix(".crt").unwrap_or(name);
-    certificates.named(name).map_err(told).ok()
-}
-
-fn tell(notes: &Notes, span: &Range<usize>, faults: &[CertificateError]) {
-    for fault in faults {
-        notes.error(span, fault.to_string(), fault.hint());
-    }
+    credential::pair(&item, &keys::CERTIFICATE, certificates)
 }

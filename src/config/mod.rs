@@ -10,8 +10,10 @@
 //! | [`model`] | what the rest of the program reads |
 //! | [`diagnostic`] | one thing that is wrong, for people and for programs |
 //! | `drop_in`, `listener`, `rule`, `group` | a file of `listeners.d/`, top down |
+//! | `address`, `upstream` | where a group's backends are, and how they are spoken to |
 //! | `process`, `settings` | `lockgate.toml`; the keys that have defaults there |
 //! | `certificate`, `validity` | PEM files, the only place that reads them; their dates |
+//! | `credential` | what listeners and groups say of them |
 //! | `conflicts` | what two files cannot both have |
 //! | `table`, `keys`, `notes`, `units` | reading TOML without stopping at the first fault |
 //! | `source`, `read` | a file's text, and places in it |
@@ -19,8 +21,10 @@
 pub mod diagnostic;
 pub mod model;
 
+mod address;
 mod certificate;
 mod conflicts;
+mod credential;
 mod drop_in;
 mod group;
 mod keys;
@@ -33,6 +37,7 @@ mod settings;
 mod source;
 mod table;
 mod units;
+mod upstream;
 mod validity;
 
 #[cfg(test)]
@@ -43,7 +48,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-pub use certificate::{CertificateError, CertificateFault, load_certificate, load_client_ca};
+pub use certificate::{CertificateError, CertificateFault, load_authorities, load_certificate};
 pub use diagnostic::{Diagnostic, Place, Severity, to_json};
 pub use model::*;
 

@@ -2,12 +2,14 @@
 //! optional that must be there, nothing is a string that means something else.
 //! How a file writes it is known to the other modules of this folder alone.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::RootCertStore;
+use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 
 use crate::policy::access::{Access, Networks};
@@ -34,6 +36,11 @@ pub struct Process {
     pub admin: SocketAddr,
     /// What holds before a listener is known, and for all of them.
     pub limits: Limits,
+    /// Peers that put a PROXY header before everything else on a connection;
+    /// empty = nobody does.
+    pub proxy_protocol: Networks,
+    /// Name servers for backends that are named; empty = the system's.
+    pub dns_servers: Vec<SocketAddr>,
     /// How long a graceful stop waits for what is in flight, default 30 s.
     pub shutdown_deadline: Duration,
 }
@@ -94,6 +101,8 @@ pub struct Listener {
     pub address: Option<IpAddr>,
     /// TLS settings for `https`, `None` for `http`.
     pub tls: Option<Tls>,
+    /// HTTP/2 is offered to clients, default true; never for `http`.
+    pub http2: bool,
     /// Rules in the order written; the listener's own `group` or `redirect` is
     /// the last one with path `/` (unless a rule has that path).
     pub rules: Vec<Rule>,
@@ -235,6 +244,8 @@ pub struct Group {
     pub balance: Balance,
     /// At least one.
     pub backends: Vec<Backend>,
+    /// How they are spoken to, default plain HTTP/1.1.
+    pub protocol: Upstream,
     /// Upstream connections are kept and used again, default true.
     pub keepalive: bool,
     /// An idle upstream connection is closed after this, default 60 s.
@@ -255,7 +266,7 @@ pub struct Backend {
     /// Stands in logs and commands; default the address.
     pub name: Arc<str>,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: BackendAddress,
     /// Its share, 0–1000, default 100; 0 takes nothing new.
     pub weight: u32,
     /// Requests in flight at once over all workers, `None` = unlimited.
@@ -264,6 +275,99 @@ pub struct Backend {
     pub backup: bool,
     /// What the operator wants of it.
     pub state: AdminState,
+}
+
+/// Where a backend listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BackendAddress {
+    /// An IP address and a port that can be connected to.
+    Ip(SocketAddr),
+    /// A name that has to be resolved first.
+    Name {
+        /// Lower case, without a dot at its end; never an IP address.
+        host: Arc<str>,
+        /// Not 0.
+        port: u16,
+    },
+}
+
+impl BackendAddress {
+    /// What to connect to; `None` for a name.
+    #[must_use]
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            BackendAddress::Ip(socket) => Some(*socket),
+            BackendAddress::Name { .. } => None,
+        }
+    }
+
+    /// The port, which is the same for all addresses of a name.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        match self {
+            BackendAddress::Ip(socket) => socket.port(),
+            BackendAddress::Name { port, .. } => *port,
+        }
+    }
+
+    /// The host that its certificate must name, unless
+    /// [`UpstreamTls::server_name`] says another. Every address that a drop-in
+    /// can have has one.
+    #[must_use]
+    pub fn server_name(&self) -> Option<ServerName<'static>> {
+        match self {
+            BackendAddress::Ip(socket) => Some(socket.ip().to_canonical().into()),
+            BackendAddress::Name { host, .. } => ServerName::try_from(host.to_string()).ok(),
+        }
+    }
+}
+
+impl From<SocketAddr> for BackendAddress {
+    fn from(socket: SocketAddr) -> Self {
+        BackendAddress::Ip(socket)
+    }
+}
+
+impl fmt::Display for BackendAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BackendAddress::Ip(socket) => socket.fmt(f),
+            BackendAddress::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// How a group's backends are spoken to.
+#[derive(Clone, Debug)]
+pub enum Upstream {
+    /// HTTP/1.1.
+    Http,
+    /// HTTP/1.1 over TLS.
+    Https(UpstreamTls),
+    /// HTTP/2 without TLS, known in advance (RFC 9113 3.3).
+    H2c,
+}
+
+/// The TLS side of a group with `https`.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// A backend's certificate must chain to one of these; `None` = the
+    /// system's authorities.
+    pub roots: Option<Arc<RootCertStore>>,
+    /// The name that is asked for (SNI) and that the certificate must have;
+    /// `None` = [`BackendAddress::server_name`].
+    pub server_name: Option<ServerName<'static>>,
+    /// Shown to backends that ask for a certificate.
+    pub client: Option<Arc<CertifiedKey>>,
+    /// The backend's certificate is checked, default true.
+    pub verify: bool,
+}
+
+impl Default for UpstreamTls {
+    /// What holds without a `tls` table.
+    fn default() -> Self {
+        UpstreamTls { roots: None, server_name: None, client: None, verify: true }
+    }
 }
 
 /// What the operator wants of a backend.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::diagnostic::{Place, shown};
 use super::keys::{self, Keys};
 use super::model::{Limits, Process};
-use super::settings::{GroupSettings, HEADER_TIMEOUT, HashKeyUse, ListenerSettings};
-use super::table::Table;
+use super::settings::{GroupSettings, HEADER_TIMEOUT, HashKeyUse, ListenerSettings, networks};
+use super::table::{Item, Table};
+use crate::policy::access::Networks;
 
 /// The longest that a graceful stop may wait.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(3600);
@@ -37,6 +38,8 @@ impl Default for ProcessFile {
                     handshake_timeout: Duration::from_secs(10),
                     header_timeout: Duration::from_secs(10),
                 },
+                proxy_protocol: Networks::default(),
+                dns_servers: Vec::new(),
                 shutdown_deadline: Duration::from_secs(30),
             },
             admin: None,
@@ -58,6 +61,16 @@ pub(super) fn read(table: &Table<'_>) -> ProcessFile {
     }
     if let Some(limits) = section(table, "limits", &keys::LIMITS) {
         read_limits(&limits, &mut file.process.limits);
+    }
+    if let Some(proxy_protocol) = section(table, "proxy_protocol", &keys::PROXY_PROTOCOL)
+        && let Some(peers) = proxy_protocol.require("peers", "write `peers = [\"10.0.0.0/8\"]`")
+    {
+        file.process.proxy_protocol = Networks::new(networks(&peers));
+    }
+    if let Some(dns) = section(table, "dns", &keys::DNS)
+        && let Some(servers) = dns.require("servers", "write `servers = [\"10.0.0.2:53\"]`")
+    {
+        file.process.dns_servers = dns_servers(&servers);
     }
     if let Some(shutdown) = section(table, "shutdown", &keys::SHUTDOWN)
         && let Some(deadline) = shutdown.duration("deadline", Duration::ZERO..=LONGEST_DEADLINE)
@@ -125,4 +138,20 @@ fn count(table: &Table<'_>, key: &'static str, low: u64, high: u64) -> Option<us
 
 fn size(table: &Table<'_>, key: &'static str, low: u64, high: u64) -> Option<usize> {
     usize::try_from(table.size(key, low..=high)?).ok()
+}
+
+fn dns_servers(list: &Item<'_>) -> Vec<SocketAddr> {
+    let items = list.list().unwrap_or_default();
+    let server = |item: &Item<'_>| {
+        let text = item.string()?;
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            item.error(
+                format!("name server {} is not `IP:PORT`", shown(text)),
+                "write the IP address and the port, such as `\"10.0.0.2:53\"`",
+            );
+        }
+        parsed
+    };
+    items.iter().filter_map(server).collect()
 }

@@ -41,6 +41,7 @@ pub(super) struct ListenerSettings {
     pub(super) max_requests: Option<u64>,
     pub(super) forwarded: ForwardedFields,
     pub(super) tls: TlsPolicy,
+    pub(super) http2: bool,
     pub(super) trusted_proxies: Networks,
 }
 
@@ -55,6 +56,7 @@ impl Default for ListenerSettings {
             max_requests: None,
             forwarded: ForwardedFields::default(),
             tls: TlsPolicy::Tls12AndTls13,
+            http2: true,
             trusted_proxies: Networks::default(),
         }
     }
@@ -76,6 +78,7 @@ impl ListenerSettings {
                 .map_or(self.max_requests, |count| (count > 0).then_some(count)),
             forwarded: forwarded(table).unwrap_or(self.forwarded),
             tls: table.get("tls").and_then(|item| tls_policy(&item)).unwrap_or(self.tls),
+            http2: table.boolean("http2").unwrap_or(self.http2),
             trusted_proxies: table.get("trusted_proxies").map_or_else(
                 || self.trusted_proxies.clone(),
                 |item| Networks::new(networks(&item)),

@@ -3,6 +3,7 @@
 mod anything;
 mod conflicts;
 mod process;
+mod upstream;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,5 +3,6 @@
 mod admin;
 pub mod demo;
 mod lock;
+mod resolver;
 pub mod server;
 mod sockets;

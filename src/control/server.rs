@@ -19,6 +19,7 @@ use tracing::{error, info};
 
 use super::admin::{self, Status};
 use super::lock::StateLock;
+use super::resolver;
 use super::sockets::{self, Bound};
 use crate::config::{Config, Protocol};
 use crate::proxy::{self, Order, Shared};
@@ -53,6 +54,7 @@ pub fn run(
         workers => workers,
     };
     let snapshot = Snapshot::build(config, 1).map_err(|error| error.to_string())?;
+    let dns = process.dns_servers.clone();
     let bound = sockets::bind(&snapshot, workers)?;
     let max_connections = process.limits.connections.unwrap_or(affordable(descriptors));
     let shared = Arc::new(Shared {
@@ -77,6 +79,8 @@ pub fn run(
         let admin_address = admin.local_addr().unwrap_or(process.admin);
         spawn_local(admin::serve(admin, Rc::clone(&status)));
         let Bound { sockets, addresses } = bound;
+        let own = addresses.iter().map(|(_, address)| *address).chain([admin_address]).collect();
+        resolver::start(&shared.live.load(), &dns, own).await?;
         let mut crew = Crew::start(&shared, sockets);
         status.ready.set(true);
         // A closed standard output keeps nobody from serving.

@@ -11,7 +11,9 @@ use tracing::warn;
 
 use super::conn::{Conn, Stream};
 use super::connection;
+use super::http2;
 use super::message::Peer;
+use super::proxy_protocol;
 use super::tls;
 use super::worker::{Seat, Worker};
 use crate::config::Protocol;
@@ -83,7 +85,36 @@ fn start(worker: &Rc<Worker>, tcp: TcpStream, address: SocketAddr, port: u16) {
     spawn_local(connection(seat, tcp, Peer::new(address, port), protocol));
 }
 
-async fn connection(seat: Seat, tcp: TcpStream, mut peer: Peer, protocol: Protocol) {
+/// Whom a peer with PROXY headers speaks for.
+async fn named_client(
+    worker: &Worker,
+    tcp: &mut TcpStream,
+    peer: &Peer,
+) -> io::Result<Option<SocketAddr>> {
+    let within = worker.view().snapshot.process.limits.header_timeout;
+    let client = tokio::time::timeout(within, proxy_protocol::read(tcp)).await??;
+    Ok(client.filter(|client| *client != peer.address))
+}
+
+async fn connection(seat: Seat, mut tcp: TcpStream, mut peer: Peer, protocol: Protocol) {
+    let spoken_for = {
+        let view = seat.worker.view();
+        let peers = &view.snapshot.process.proxy_protocol;
+        !peers.is_empty() && peers.contains(peer.address.ip())
+    };
+    if spoken_for {
+        // Boxed for its buffer; see the handshake.
+        match Box::pin(named_client(&seat.worker, &mut tcp, &peer)).await {
+            Ok(None) => {}
+            Ok(Some(client)) => peer = Peer::new(client, peer.port),
+            Err(error) => {
+                if seat.worker.refusals.may_write() {
+                    warn!(client = %peer.address.ip(), port = peer.port, %error, "PROXY header");
+                }
+                return;
+            }
+        }
+    }
     let stream = match protocol {
         Protocol::Http => Stream::Plain(tcp),
         // Boxed: a handshake needs far more room than a connection that waits.
@@ -92,5 +123,10 @@ async fn connection(seat: Seat, tcp: TcpStream, mut peer: Peer, protocol: Protoc
             None => return,
         },
     };
-    connection::serve(&seat, Conn::new(stream), &peer).await;
+    if stream.speaks_http2() {
+        // Boxed as well: it holds all its requests.
+        Box::pin(http2::serve(&seat, Conn::new(stream), &peer)).await;
+    } else {
+        connection::serve(&seat, Conn::new(stream), &peer).await;
+    }
 }

@@ -7,7 +7,7 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use super::buffer::{Buffer, SMALL};
+use super::buffer::{Buffer, FieldList, SMALL};
 use crate::http1::{
     self, BodyDecoder, BodyError, HeadError, HeadLimits, LAST_CHUNK, Step, chunk_prefix,
 };
@@ -31,19 +31,32 @@ pub(super) trait Source {
     fn poll_fill(&mut self, task: &mut Context<'_>, much: bool) -> Poll<io::Result<usize>>;
     /// Nothing more comes; asking again is of no use.
     fn is_ended(&self) -> bool;
+    /// Trailer lines that came apart from the body, as HTTP/1 writes them.
+    fn take_trailers(&mut self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// Where a body goes.
 pub(super) trait Sink {
     /// Takes `first`, then `second`; gives how many bytes of both it took.
+    /// `last`: with them the body is complete, and no trailers follow.
     fn poll_write(
         &mut self,
         task: &mut Context<'_>,
         first: &[u8],
         second: &[u8],
+        last: bool,
     ) -> Poll<io::Result<usize>>;
     /// What was taken is on its way.
     fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// The body is complete. `trailers`: lines as HTTP/1 writes them, for a
+    /// sink that has a way of its own to send them.
+    fn poll_finish(
+        &mut self,
+        task: &mut Context<'_>,
+        trailers: Option<&[u8]>,
+    ) -> Poll<io::Result<()>>;
 }
 
 /// How the body is framed where it goes.
@@ -57,6 +70,8 @@ pub(super) enum Framing {
         /// Trailer fields may be sent.
         trailers: bool,
     },
+    /// As it is, the sink marks the end and sends the trailers (HTTP/2).
+    Frames,
 }
 
 /// What a pump that returned `Pending` waits for.
@@ -96,6 +111,8 @@ pub(super) struct Pump {
     limit: u64,
     head_limits: HeadLimits,
     ended: bool,
+    /// For [`Framing::Frames`]: lines to be sent behind the body.
+    trailers: Option<Vec<u8>>,
     /// All was written and flushed.
     pub(super) finished: bool,
     pub(super) waiting: Waiting,
@@ -120,6 +137,7 @@ impl Pump {
             limit: limit.unwrap_or(u64::MAX),
             head_limits,
             ended: false,
+            trailers: None,
             finished: false,
             waiting: Waiting::Source,
             moved: false,
@@ -156,9 +174,9 @@ impl Pump {
                 // Whoever waits holds no buffer.
                 self.out = Buffer::none();
                 self.waiting = Waiting::Sink;
-                return sink.poll_flush(cx).map(|flushed| {
-                    self.finished = flushed.is_ok();
-                    flushed.map_err(PumpError::Sink)
+                return sink.poll_finish(cx, self.trailers.as_deref()).map(|finished| {
+                    self.finished = finished.is_ok();
+                    finished.map_err(PumpError::Sink)
                 });
             }
             match self.decoder.decode(source.input()).map_err(PumpError::from)? {
@@ -168,7 +186,10 @@ impl Pump {
                     self.trailers(source.input().get(..n).unwrap_or_default())?;
                     source.consume(n);
                 }
-                Step::Done => self.end(),
+                Step::Done => match source.take_trailers() {
+                    Some(section) => self.trailers(&section)?,
+                    None => self.end(),
+                },
                 Step::More => match self.poll_more(cx, source, sink) {
                     Poll::Ready(Ok(())) => {}
                     other => return other,
@@ -212,7 +233,8 @@ impl Pump {
         sink: &mut impl Sink,
     ) -> Poll<Result<(), PumpError>> {
         let slice = source.input().get(..self.slice).unwrap_or_default();
-        match sink.poll_write(cx, self.out.filled(), slice) {
+        let last = self.ended && self.trailers.is_none();
+        match sink.poll_write(cx, self.out.filled(), slice, last) {
             Poll::Pending => {
                 self.waiting = Waiting::Sink;
                 Poll::Pending
@@ -282,30 +304,37 @@ impl Pump {
         self.ended = true;
     }
 
-    /// The last chunk came, with these trailer lines and the empty line.
+    /// The content is complete, and these trailer lines and the empty line
+    /// came behind it.
     fn trailers(&mut self, section: &[u8]) -> Result<(), PumpError> {
-        let Framing::Chunked { trailers } = self.framing else {
-            self.ended = true;
-            return Ok(());
+        let wanted = match self.framing {
+            Framing::Plain => false,
+            Framing::Chunked { trailers } => trailers,
+            Framing::Frames => true,
         };
-        if section.len() <= 2 || !trailers {
+        if self.ended || section.len() <= 2 || !wanted {
             self.end();
             return Ok(());
         }
-        let mut fields = super::buffer::FieldList::take();
+        let mut fields = FieldList::take();
         http1::parse_trailers(section, &self.head_limits, fields.as_mut())?;
-        self.out.push(LAST_CHUNK);
+        let mut lines = Vec::with_capacity(section.len());
         for field in fields.iter() {
             let name = field.name.of(section);
             if http1::trailer_allowed(name, field.known) {
-                self.out.push(name);
-                self.out.push(b": ");
-                self.out.push(field.value.of(section));
-                self.out.push(b"\r\n");
+                for part in [name, b": ", field.value.of(section), b"\r\n"] {
+                    lines.extend_from_slice(part);
+                }
             }
         }
-        self.out.push(b"\r\n");
+        lines.extend_from_slice(b"\r\n");
         self.ended = true;
+        if self.framing == Framing::Frames {
+            self.trailers = Some(lines);
+        } else {
+            self.out.push(LAST_CHUNK);
+            self.out.push(&lines);
+        }
         Ok(())
     }
 }

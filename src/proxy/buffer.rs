@@ -102,6 +102,11 @@ impl Buffer {
         self.block.get_mut(self.end..).unwrap_or_default()
     }
 
+    /// It has a block, which can be given back.
+    pub(super) fn has_room(&self) -> bool {
+        !self.block.is_empty()
+    }
+
     /// Room that [`Buffer::push`] can use without growing.
     #[inline]
     pub(super) fn room(&self) -> usize {

@@ -20,7 +20,8 @@ pub(super) trait Downstream: Source + Sink {
     fn poll_deadline(&mut self, task: &mut Context<'_>, now: Instant, at: Instant) -> Poll<()>;
 
     /// Looks whether the client is still there while the backend works.
-    fn watch(&mut self, task: &mut Context<'_>) -> io::Result<()>;
+    /// `may_read`: what it sends now is not the request's body.
+    fn watch(&mut self, task: &mut Context<'_>, may_read: bool) -> io::Result<()>;
 
     /// Nobody listens any more: what is written from now on is thrown away.
     fn discard(&mut self);
@@ -70,9 +71,9 @@ impl Downstream for Client {
 
     /// A FIN is no farewell: the request is complete and its answer is owed.
     /// What the client sends ahead (pipelining) is kept, up to one buffer.
-    fn watch(&mut self, task: &mut Context<'_>) -> io::Result<()> {
+    fn watch(&mut self, task: &mut Context<'_>, may_read: bool) -> io::Result<()> {
         let conn = &mut self.conn;
-        while !conn.discard && !conn.eof && conn.input().len() < SMALL {
+        while may_read && !conn.discard && !conn.eof && conn.input().len() < SMALL {
             match conn.poll_fill(task, false) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(_)) => {}
@@ -135,11 +136,20 @@ impl Sink for Client {
         task: &mut Context<'_>,
         first: &[u8],
         second: &[u8],
+        last: bool,
     ) -> Poll<io::Result<usize>> {
-        self.conn.poll_write(task, first, second)
+        self.conn.poll_write(task, first, second, last)
     }
 
     fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.conn.poll_flush(task)
+    }
+
+    fn poll_finish(
+        &mut self,
+        task: &mut Context<'_>,
+        trailers: Option<&[u8]>,
+    ) -> Poll<io::Result<()>> {
+        self.conn.poll_finish(task, trailers)
     }
 }

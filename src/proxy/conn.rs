@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 use super::body::{Sink, Source};
 use super::buffer::Buffer;
@@ -45,6 +45,14 @@ impl Stream {
         match self {
             Stream::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Stream::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// The handshake settled on HTTP/2 (ALPN).
+    pub(super) fn speaks_http2(&self) -> bool {
+        match self {
+            Stream::Plain(_) => false,
+            Stream::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 
@@ -98,7 +106,7 @@ impl Conn {
         out: &mut Buffer,
     ) -> Poll<io::Result<()>> {
         while !out.is_empty() {
-            let n = ready!(self.poll_write(cx, out.filled(), &[]))?;
+            let n = ready!(self.poll_write(cx, out.filled(), &[], false))?;
             out.consume(n);
         }
         self.poll_flush(cx)
@@ -116,6 +124,15 @@ impl Conn {
     pub(super) fn reset(&mut self) {
         // It fails only on a socket that is gone already.
         let _ = self.stream.tcp().set_zero_linger();
+    }
+
+    /// Reads into `room`, past the input: for what has a buffer of its own.
+    pub(super) fn poll_read_into(
+        &mut self,
+        task: &mut Context<'_>,
+        room: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.poll_read(task, room)
     }
 
     /// The body of [`Source::poll_fill`].
@@ -186,6 +203,7 @@ impl Sink for Conn {
         task: &mut Context<'_>,
         first: &[u8],
         second: &[u8],
+        _last: bool,
     ) -> Poll<io::Result<usize>> {
         if self.discard {
             return Poll::Ready(Ok(first.len() + second.len()));
@@ -215,5 +233,16 @@ impl Sink for Conn {
         }
         self.unflushed = false;
         Poll::Ready(Ok(()))
+    }
+
+    /// Nothing marks the end but what was written: the length, the last chunk,
+    /// or the end of the connection.
+    #[inline]
+    fn poll_finish(
+        &mut self,
+        task: &mut Context<'_>,
+        _trailers: Option<&[u8]>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_flush(task)
     }
 }

@@ -9,22 +9,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::body::{Framing, Pump, PumpError, Source as _, Waiting};
+use super::body::{Framing, Source as _};
 use super::buffer::FieldList;
 use super::client::{Client, Downstream as _};
 use super::conn::Conn;
 use super::error::{Cause, Failure, Phase};
-use super::forward::Attempt;
+use super::forward::{Attempt, Cut};
 use super::headers::{self, ResponseForm};
 use super::message::{Cx, Peer, Request};
 use super::request::{self, Response};
-use super::respond::{self, Answer, Place};
+use super::respond::{self, Answer};
 use super::tunnel::Tunnel;
 use super::worker::{Seat, Worker};
 use crate::config::Limits;
 use crate::http1::{
-    BodyDecoder, HeadError, HeadLimits, Method, RequestFraming, ResponseFraming, Scan, Version,
-    parse_request,
+    HeadError, HeadLimits, Method, RequestFraming, ResponseFraming, Scan, Version, parse_request,
 };
 use crate::state::Listener;
 
@@ -299,108 +298,38 @@ async fn forward_response(
     mut attempt: Box<Attempt<'_>>,
     may_stay: bool,
 ) -> After {
-    let Some(response) = &attempt.response else { return After::Reset };
-    let limits = &cx.view.snapshot.process.limits;
-    let limits = HeadLimits { target: 0, fields_size: limits.header_size, fields: limits.headers };
-    let speaks_chunked = request.head.version == Version::Http11;
-    let (decoder, unsized_body) = match response.framing {
-        ResponseFraming::None => (BodyDecoder::empty(), false),
-        ResponseFraming::Length(length) => (BodyDecoder::length(length), false),
-        ResponseFraming::Chunked => (BodyDecoder::chunked(limits.fields_size), true),
-        ResponseFraming::UntilClose => (BodyDecoder::until_close(), true),
-    };
-    let chunked = unsized_body && speaks_chunked;
-    let framing = if chunked {
-        Framing::Chunked { trailers: request.head.te_trailers }
-    } else {
-        Framing::Plain
-    };
-    // What the end of the connection ends can't be followed by anything, nor
-    // can a body that the client may or may not still send.
-    let stay = may_stay && (chunked || !unsized_body) && attempt.upload.source_done();
-    let form = ResponseForm { version: request.head.version, chunked, keep_alive: stay };
-    let len = response.len as usize;
-    let response = response.clone();
     let mut out = client.take_out();
-    let head = attempt.upstream.input().get(..len).unwrap_or_default();
-    let edits = &attempt.route.rule.config.response_headers;
-    headers::write_response(&mut out, cx, head, &attempt.fields, &response, edits, form);
-    attempt.upstream.consume(len);
+    let mut chunked = false;
+    let mut stay = false;
+    let speaks_chunked = request.head.version == Version::Http11;
+    let uploaded = attempt.upload.source_done();
+    let taken = attempt.take_response(|head, fields, response, edits| {
+        let is_unsized =
+            matches!(response.framing, ResponseFraming::Chunked | ResponseFraming::UntilClose);
+        chunked = is_unsized && speaks_chunked;
+        // What the end of the connection ends can't be followed by anything,
+        // nor can a body that the client may or may not still send.
+        stay = may_stay && (chunked || !is_unsized) && uploaded;
+        let form = ResponseForm { version: request.head.version, chunked, keep_alive: stay };
+        headers::write_response(&mut out, cx, head, fields, response, edits, form);
+        Some(())
+    });
+    let Some((response, ())) = taken else { return After::Reset };
     if response.status == 101 {
         return After::Tunnel(Box::new(attempt.into_tunnel(out)));
     }
-    let mut download = Pump::new(decoder, framing, None, limits, out);
-    let sent =
-        poll_fn(|task| poll_response(task, request, client, &mut attempt, &mut download)).await;
-    match sent {
+    let framing = match chunked {
+        true => Framing::Chunked { trailers: request.head.te_trailers },
+        false => Framing::Plain,
+    };
+    let mut download = attempt.pump_down(&response, framing, out);
+    match attempt.download(cx, request, client, &mut download).await {
         Ok(()) => {
-            if client.conn.discard {
-                let gone = "the request had to run to its end all the same";
-                let failure = Failure::because(Cause::ClientGone, Phase::Body, gone);
-                log_cut(cx, request, &attempt, failure);
-            }
             attempt.release(cx, Instant::now());
             after(client, stay).await
         }
-        Err(failure) => {
-            log_cut(cx, request, &attempt, failure);
-            After::Reset
-        }
+        Err(Cut { .. }) => After::Reset,
     }
-}
-
-/// Logs a response that did not reach the client whole.
-fn log_cut(cx: Cx<'_>, request: &Request, attempt: &Attempt<'_>, failure: Failure) {
-    let failure = failure.at(attempt.picked.backend);
-    let place = Place::of(&attempt.route, Some(attempt.picked.group));
-    respond::log(cx, Some(request), Some(place), &failure, cx.worker.request_id());
-}
-
-/// Moves the response's body to the client, and what is left of the request's
-/// to the backend.
-fn poll_response(
-    task: &mut Context<'_>,
-    request: &Request,
-    client: &mut Client,
-    attempt: &mut Attempt<'_>,
-    download: &mut Pump,
-) -> Poll<Result<(), Failure>> {
-    attempt.poll_upload(task, client)?;
-    loop {
-        let broken = |detail: &dyn std::fmt::Display| {
-            Poll::Ready(Err(Failure::because(Cause::BodyClosed, Phase::Body, detail)))
-        };
-        match download.poll(task, &mut attempt.upstream, &mut client.conn) {
-            Poll::Pending => break,
-            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            // Once more, into the void, if the request has to run to its end.
-            Poll::Ready(Err(PumpError::Sink(error))) => {
-                attempt.lost(request, client, error, Phase::Body)?;
-            }
-            Poll::Ready(Err(PumpError::Source(error))) => return broken(&error),
-            Poll::Ready(Err(PumpError::Malformed(reason))) => return broken(&reason),
-            Poll::Ready(Err(PumpError::Truncated | PumpError::TooLarge)) => {
-                return broken(&"the response body ended early");
-            }
-        }
-    }
-    if download.waiting == Waiting::Source {
-        attempt.watch(task, request, client, Phase::Body)?;
-    }
-    let now = Instant::now();
-    attempt.note_progress(now);
-    if std::mem::take(&mut download.moved) {
-        attempt.last = now;
-    }
-    let config = &attempt.route.listener.config;
-    let (at, cause) = match download.waiting {
-        Waiting::Sink => (attempt.last + config.write_timeout, Cause::ClientTimeout),
-        Waiting::Source if attempt.waits_for_client(request) => {
-            (attempt.last + config.body_timeout, Cause::ClientTimeout)
-        }
-        Waiting::Source => (attempt.backend_deadline(), Cause::BodyTimeout),
-    };
-    client.poll_deadline(task, now, at).map(|()| Err(Failure::new(cause, Phase::Body)))
 }
 
 /// Ends a connection on which the client may still be sending. Closing at once

@@ -17,6 +17,10 @@ pub enum Cause {
     ConnectTimeout,
     /// Any other failure to connect: no route, no local port or descriptor left.
     ConnectError,
+    /// The backend's name has no address.
+    Dns,
+    /// The TLS handshake with the backend failed. Wrong `ca`, wrong name, not TLS?
+    TlsHandshake,
     /// The backend closed before its response header was complete.
     ClosedBeforeHeader,
     /// No complete response header within `response_timeout`.
@@ -64,6 +68,8 @@ impl Cause {
             Cause::ConnectRefused => "connect_refused",
             Cause::ConnectTimeout => "connect_timeout",
             Cause::ConnectError => "connect_error",
+            Cause::Dns => "dns",
+            Cause::TlsHandshake => "tls_handshake",
             Cause::ClosedBeforeHeader => "closed_before_header",
             Cause::HeaderTimeout => "header_timeout",
             Cause::InvalidHeader => "invalid_header",
@@ -101,6 +107,8 @@ impl Cause {
             Cause::ConnectRefused
             | Cause::ConnectTimeout
             | Cause::ConnectError
+            | Cause::Dns
+            | Cause::TlsHandshake
             | Cause::ClosedBeforeHeader
             | Cause::InvalidHeader
             | Cause::BodyClosed
@@ -121,6 +129,8 @@ impl Cause {
             Cause::ConnectRefused => "connection_refused",
             Cause::ConnectTimeout => "connection_timeout",
             Cause::ConnectError => "destination_ip_unroutable",
+            Cause::Dns => "dns_error",
+            Cause::TlsHandshake => "tls_protocol_error",
             Cause::ClosedBeforeHeader => "connection_terminated",
             Cause::HeaderTimeout => "http_response_timeout",
             Cause::InvalidHeader => "http_protocol_error",
@@ -176,7 +186,7 @@ impl Phase {
 }
 
 /// A request that failed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) cause: Cause,
     pub(super) phase: Phase,

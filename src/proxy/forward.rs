@@ -6,23 +6,31 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 use super::body::{Framing, Pump, PumpError, Source as _, Waiting};
 use super::buffer::{Buffer, FieldList};
 use super::client::Downstream;
-use super::conn::{Conn, Stream};
+use super::conn::Conn;
+use super::connect::connect;
 use super::error::{Cause, Failure, Phase};
 use super::headers;
 use super::message::{Cx, Request, is_websocket};
+use super::respond::{self, Place};
 use super::route::Route;
 use super::tunnel::Tunnel;
+use crate::config::HeaderEdits;
 use crate::http1::{
-    BodyDecoder, HeadLimits, RequestFraming, ResponseFraming, ResponseHead, Scan, Version,
+    BodyDecoder, Field, HeadLimits, RequestFraming, ResponseFraming, ResponseHead, Scan, Version,
     parse_response,
 };
 use crate::state::{Backend, Group};
+
+/// The response did not reach the client whole.
+#[derive(Debug)]
+pub(super) struct Cut {
+    pub(super) cause: Cause,
+}
 
 /// More interim responses than this before the final one are no response.
 const MAX_INTERIM: u32 = 32;
@@ -46,8 +54,8 @@ impl<'a> Picked<'a> {
     }
 
     /// Keeps the place beyond the request, for a tunnel.
-    fn keep(mut self) -> Place {
-        Place { backend: Arc::clone(self.backend), counted: std::mem::take(&mut self.counted) }
+    fn keep(mut self) -> Held {
+        Held { backend: Arc::clone(self.backend), counted: std::mem::take(&mut self.counted) }
     }
 }
 
@@ -61,12 +69,12 @@ impl Drop for Picked<'_> {
 
 /// A place among a backend's requests in flight.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Held {
     backend: Arc<Backend>,
     counted: bool,
 }
 
-impl Drop for Place {
+impl Drop for Held {
     fn drop(&mut self) {
         if self.counted {
             self.backend.leave();
@@ -85,8 +93,8 @@ pub(super) struct Attempt<'a> {
     /// The backend takes no more of it; it may have answered before.
     upload_broken: Option<io::Error>,
     /// The response's head; its bytes are the first of `upstream`'s input.
-    pub(super) response: Option<ResponseHead>,
-    pub(super) fields: FieldList,
+    response: Option<ResponseHead>,
+    fields: FieldList,
     interims: u32,
     scan: Scan,
     limits: HeadLimits,
@@ -119,7 +127,11 @@ pub(super) async fn attempt<'a>(
         RequestFraming::None => (BodyDecoder::empty(), Framing::Plain),
         RequestFraming::Length(length) => (BodyDecoder::length(length), Framing::Plain),
         RequestFraming::Chunked => {
-            (BodyDecoder::chunked(limits.fields_size), Framing::Chunked { trailers: true })
+            let decoder = match request.framed {
+                true => BodyDecoder::chunked(limits.fields_size),
+                false => BodyDecoder::until_close(),
+            };
+            (decoder, Framing::Chunked { trailers: true })
         }
     };
     let mut attempt = Box::new(Attempt {
@@ -140,37 +152,6 @@ pub(super) async fn attempt<'a>(
     Ok(attempt)
 }
 
-/// Opens a connection to the backend.
-async fn connect(
-    picked: &Picked<'_>,
-    client: &mut impl Downstream,
-    start: Instant,
-) -> Result<Conn, Failure> {
-    let address = picked.backend.config.address;
-    let failed = |error: io::Error| {
-        let cause = match error.kind() {
-            io::ErrorKind::ConnectionRefused => Cause::ConnectRefused,
-            io::ErrorKind::TimedOut => Cause::ConnectTimeout,
-            _ => Cause::ConnectError,
-        };
-        Failure::because(cause, Phase::Connect, error)
-    };
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    let socket = socket.map_err(failed)?;
-    let at = start + picked.group.config.connect_timeout;
-    let mut connecting = std::pin::pin!(socket.connect(address));
-    let stream: TcpStream = poll_fn(|task| match connecting.as_mut().poll(task) {
-        Poll::Ready(done) => Poll::Ready(done.map_err(failed)),
-        Poll::Pending => client
-            .poll_deadline(task, Instant::now(), at)
-            .map(|()| Err(Failure::new(Cause::ConnectTimeout, Phase::Connect))),
-    })
-    .await?;
-    // It only costs latency where it fails.
-    let _ = stream.set_nodelay(true);
-    Ok(Conn::new(Stream::Plain(stream)))
-}
-
 impl Attempt<'_> {
     /// Uploads, passes interim responses on, and is ready with the final head.
     fn poll_response(
@@ -181,7 +162,7 @@ impl Attempt<'_> {
     ) -> Poll<Result<(), Failure>> {
         self.poll_interim(task, request, client)?;
         self.poll_upload(task, client)?;
-        self.watch(task, request, client, Phase::Response)?;
+        self.watch(task, request, client, Phase::Response, true)?;
         while let Poll::Ready(len) = self.poll_head(task)? {
             if self.take_head(request, client, len)? {
                 return Poll::Ready(Ok(()));
@@ -219,11 +200,11 @@ impl Attempt<'_> {
         request: &Request,
         client: &mut impl Downstream,
         phase: Phase,
+        may_read: bool,
     ) -> Result<(), Failure> {
-        if !self.upload.finished {
-            return Ok(());
-        }
-        client.watch(task).or_else(|error| self.lost(request, client, error, phase))
+        client
+            .watch(task, may_read && self.upload.finished)
+            .or_else(|error| self.lost(request, client, error, phase))
     }
 
     /// Anything that moved moves the deadline.
@@ -354,6 +335,100 @@ impl Attempt<'_> {
         self.upstream.consume(len);
         self.scan = Scan::response();
         Ok(false)
+    }
+
+    /// Takes the final response's head: what `write` makes of its bytes, its
+    /// fields and the rule's edits. `None` where there is no such head, or
+    /// `write` makes nothing of it.
+    pub(super) fn take_response<T>(
+        &mut self,
+        write: impl FnOnce(&[u8], &[Field], &ResponseHead, &HeaderEdits) -> Option<T>,
+    ) -> Option<(ResponseHead, T)> {
+        let response = self.response.clone()?;
+        let len = response.len as usize;
+        let head = self.upstream.input().get(..len)?;
+        let edits = &self.route.rule.config.response_headers;
+        let written = write(head, &self.fields, &response, edits)?;
+        self.upstream.consume(len);
+        Some((response, written))
+    }
+
+    /// The pump of the final response's body; `out` goes before it.
+    pub(super) fn pump_down(&self, response: &ResponseHead, framing: Framing, out: Buffer) -> Pump {
+        let decoder = match response.framing {
+            ResponseFraming::None => BodyDecoder::empty(),
+            ResponseFraming::Length(length) => BodyDecoder::length(length),
+            ResponseFraming::Chunked => BodyDecoder::chunked(self.limits.fields_size),
+            ResponseFraming::UntilClose => BodyDecoder::until_close(),
+        };
+        Pump::new(decoder, framing, None, self.limits, out)
+    }
+
+    /// Moves the response's body to the client, and what is left of the
+    /// request's to the backend. What cuts it short is logged here.
+    pub(super) async fn download(
+        &mut self,
+        cx: Cx<'_>,
+        request: &Request,
+        client: &mut impl Downstream,
+        download: &mut Pump,
+    ) -> Result<(), Cut> {
+        let sent = poll_fn(|task| self.poll_download(task, request, client, download)).await;
+        let failure = match sent {
+            Ok(()) if self.gone.is_none() => return Ok(()),
+            Ok(()) => {
+                let gone = "the request had to run to its end all the same";
+                Failure::because(Cause::ClientGone, Phase::Body, gone)
+            }
+            Err(ref failure) => failure.clone(),
+        };
+        let failure = failure.at(self.picked.backend);
+        let place = Place::of(&self.route, Some(self.picked.group));
+        respond::log(cx, Some(request), Some(place), &failure, cx.worker.request_id());
+        sent.map_err(|failure| Cut { cause: failure.cause })
+    }
+
+    fn poll_download(
+        &mut self,
+        task: &mut Context<'_>,
+        request: &Request,
+        client: &mut impl Downstream,
+        download: &mut Pump,
+    ) -> Poll<Result<(), Failure>> {
+        self.poll_upload(task, client)?;
+        loop {
+            let broken = |detail: &dyn std::fmt::Display| {
+                Poll::Ready(Err(Failure::because(Cause::BodyClosed, Phase::Body, detail)))
+            };
+            match download.poll(task, &mut self.upstream, client) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                // Once more, into the void, if the request has to run to its end.
+                Poll::Ready(Err(PumpError::Sink(error))) => {
+                    self.lost(request, client, error, Phase::Body)?;
+                }
+                Poll::Ready(Err(PumpError::Source(error))) => return broken(&error),
+                Poll::Ready(Err(PumpError::Malformed(reason))) => return broken(&reason),
+                Poll::Ready(Err(PumpError::Truncated | PumpError::TooLarge)) => {
+                    return broken(&"the response body ended early");
+                }
+            }
+        }
+        self.watch(task, request, client, Phase::Body, download.waiting == Waiting::Source)?;
+        let now = Instant::now();
+        self.note_progress(now);
+        if std::mem::take(&mut download.moved) {
+            self.last = now;
+        }
+        let config = &self.route.listener.config;
+        let (at, cause) = match download.waiting {
+            Waiting::Sink => (self.last + config.write_timeout, Cause::ClientTimeout),
+            Waiting::Source if self.waits_for_client(request) => {
+                (self.last + config.body_timeout, Cause::ClientTimeout)
+            }
+            Waiting::Source => (self.backend_deadline(), Cause::BodyTimeout),
+        };
+        client.poll_deadline(task, now, at).map(|()| Err(Failure::new(cause, Phase::Body)))
     }
 
     /// The backend switched protocols: what is left is a tunnel.

@@ -202,13 +202,8 @@ pub(super) fn write_response(
     form: ResponseForm,
 ) {
     write_status_line(out, head, response);
-    let keeps_length = match response.framing {
-        ResponseFraming::Length(_) => true,
-        // The length a GET would have had, or of what a 304 stands for.
-        ResponseFraming::None => response.status >= 200 && response.status != 204,
-        _ => false,
-    };
-    copy_response_fields(out, head, fields, response, keeps_length, edits);
+    let kept = ResponseFields::of(head, fields, response, edits);
+    copy_fields(out, head, fields, |field| kept.keeps(field));
     if !response.has_date && !is_edited(edits, b"Date") {
         cx.worker.with_date(|date| push_field(out, b"Date", date.as_bytes()));
     }
@@ -232,7 +227,9 @@ pub(super) fn write_interim(
     response: &ResponseHead,
 ) {
     write_status_line(out, head, response);
-    copy_response_fields(out, head, fields, response, false, &HeaderEdits::default());
+    let edits = HeaderEdits::default();
+    let kept = ResponseFields::of(head, fields, response, &edits);
+    copy_fields(out, head, fields, |field| kept.keeps(field));
     out.push(b"\r\n");
 }
 
@@ -244,17 +241,40 @@ fn write_status_line(out: &mut Buffer, head: &[u8], response: &ResponseHead) {
     out.push(b"\r\n");
 }
 
-fn copy_response_fields(
-    out: &mut Buffer,
-    head: &[u8],
-    fields: &[Field],
-    response: &ResponseHead,
+/// The fields of a response that go to the client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ResponseFields<'a> {
+    head: &'a [u8],
+    fields: &'a [Field],
+    nominated: bool,
     keeps_length: bool,
-    edits: &HeaderEdits,
-) {
-    copy_fields(out, head, fields, |field| {
+    edits: &'a HeaderEdits,
+}
+
+impl<'a> ResponseFields<'a> {
+    pub(super) fn of(
+        head: &'a [u8],
+        fields: &'a [Field],
+        response: &ResponseHead,
+        edits: &'a HeaderEdits,
+    ) -> ResponseFields<'a> {
+        let keeps_length = match response.framing {
+            ResponseFraming::Length(_) => true,
+            // The length a GET would have had, or of what a 304 stands for.
+            ResponseFraming::None => response.status >= 200 && response.status != 204,
+            _ => false,
+        };
+        ResponseFields { head, fields, nominated: response.nominated, keeps_length, edits }
+    }
+
+    /// Those fields, in order.
+    pub(super) fn iter(self) -> impl Iterator<Item = &'a Field> {
+        self.fields.iter().filter(move |field| self.keeps(field))
+    }
+
+    fn keeps(&self, field: &Field) -> bool {
         let keep = match field.known {
-            Known::ContentLength => keeps_length,
+            Known::ContentLength => self.keeps_length,
             Known::TransferEncoding
             | Known::Connection
             | Known::KeepAlive
@@ -266,9 +286,9 @@ fn copy_response_fields(
             | Known::XAccel => false,
             _ => true,
         };
-        keep && !(response.nominated && names(head, fields, field))
-            && !is_edited(edits, field.name.of(head))
-    });
+        keep && !(self.nominated && names(self.head, self.fields, field))
+            && !is_edited(self.edits, field.name.of(self.head))
+    }
 }
 
 /// `Connection`, where the version's default is not what is meant.

@@ -21,6 +21,8 @@ pub(super) struct Request {
     pub(super) head: RequestHead,
     /// It asks for a WebSocket (RFC 6455 4.1). No other upgrade is passed on.
     pub(super) websocket: bool,
+    /// Its body arrives as HTTP/1 frames it, and not in frames of HTTP/2.
+    pub(super) framed: bool,
 }
 
 impl Request {
@@ -29,7 +31,12 @@ impl Request {
             && head.version == Version::Http11
             && head.framing == RequestFraming::None
             && is_websocket(bytes.filled(), &fields);
-        Request { bytes, fields, head, websocket }
+        Request { bytes, fields, head, websocket, framed: true }
+    }
+
+    /// The head was written by us; the body comes without HTTP/1's framing.
+    pub(super) fn framed_by_http2(self) -> Request {
+        Request { framed: false, ..self }
     }
 
     /// The bytes of a span of the head.

@@ -2,7 +2,7 @@
 //!
 //! 1. [`accept`] takes a connection,
 //! 2. [`tls`] shakes hands,
-//! 3. [`connection`] reads requests and sends responses,
+//! 3. [`connection`] (HTTP/1) or [`http2`] reads requests and sends responses,
 //! 4. [`request`] decides what happens to each, with [`route`],
 //! 5. [`forward`] sends it to a backend, over a connection of the [`pool`],
 //! 6. [`respond`] answers what lockgate answers itself.
@@ -12,13 +12,16 @@
 //! byte to the last.
 
 mod accept;
+mod proxy_protocol;
 mod tls;
 // 3.
 mod connection;
+mod http2;
 // 4.
 mod request;
 mod route;
 // 5.
+mod connect;
 mod forward;
 mod pool;
 // 6.

@@ -9,7 +9,7 @@ use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 use tracing::warn;
 
 use super::conn::Stream;
@@ -77,7 +77,7 @@ async fn accept(
     let mut stream = start.into_stream(Arc::clone(&identity.server)).await?;
     stream.get_mut().1.set_buffer_limit(Some(SEND_BUFFER));
     peer.tls = Some(TlsFacts { identity, name: name.map(|name| name.as_str().into()) });
-    Ok(Some(Stream::Tls(Box::new(stream))))
+    Ok(Some(Stream::Tls(Box::new(TlsStream::from(stream)))))
 }
 
 /// Whose certificate to show: the owner's of the name; without a name the

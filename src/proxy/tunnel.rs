@@ -13,7 +13,7 @@ use super::body::{Framing, Pump, PumpError};
 use super::buffer::Buffer;
 use super::client::Downstream;
 use super::conn::Conn;
-use super::forward::Place;
+use super::forward::Held;
 use crate::http1::{BodyDecoder, HeadLimits};
 
 /// The backend's end of a tunnel.
@@ -21,7 +21,7 @@ use crate::http1::{BodyDecoder, HeadLimits};
 pub(super) struct Tunnel {
     upstream: Conn,
     /// The tunnel counts as a request in flight for as long as it lives.
-    _place: Place,
+    _place: Held,
     /// Client to backend.
     up: Pump,
     /// Backend to client; begins with the head of the 101.
@@ -35,7 +35,7 @@ pub(super) struct Tunnel {
 impl Tunnel {
     pub(super) fn new(
         upstream: Conn,
-        place: Place,
+        place: Held,
         head: Buffer,
         timeout: Duration,
         limits: HeadLimits,

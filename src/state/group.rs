@@ -1,9 +1,14 @@
 //! A backend group as requests see it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::config::{self, AdminState};
+use arc_swap::ArcSwap;
+use rustls::ClientConfig;
+
+use super::upstream;
+use crate::config::{self, AdminState, Upstream};
 use crate::policy::balance::{Balance, Member, Schedule, key_hash};
 
 /// A group of the snapshot: its settings, its backends, and what the balance
@@ -18,12 +23,18 @@ pub struct Group {
     pub backends: Vec<Arc<Backend>>,
     /// Computed once for the balance.
     pub schedule: Schedule,
+    /// For `https`: what its handshakes use.
+    pub tls: Option<Arc<ClientConfig>>,
     /// Somebody asks for the load of its backends: `wlc`, `p2c`, or a limit.
     counts_load: bool,
 }
 
 impl Group {
-    pub(super) fn new(game: Arc<str>, config: config::Group) -> Group {
+    pub(super) fn new(game: Arc<str>, config: config::Group) -> Result<Group, String> {
+        let tls = match &config.protocol {
+            Upstream::Https(tls) => Some(upstream::client_config(tls)?),
+            _ => None,
+        };
         let members: Vec<Member> = config
             .backends
             .iter()
@@ -37,7 +48,7 @@ impl Group {
         let counts_load = matches!(config.balance, Balance::Wlc | Balance::P2c)
             || config.backends.iter().any(|backend| backend.max_connections.is_some());
         let backends = config.backends.iter().cloned().map(|b| Arc::new(Backend::new(b))).collect();
-        Group { game, config, backends, schedule, counts_load }
+        Ok(Group { game, config, backends, schedule, tls, counts_load })
     }
 
     /// Whether requests in flight have to be counted.
@@ -58,6 +69,8 @@ pub struct Backend {
     /// Requests in flight over all workers, kept only where
     /// [`Group::counts_load`]. On a cache line of its own: every worker writes.
     load: Line<AtomicU32>,
+    /// Written by the resolver for a name; else the one it was given.
+    addresses: ArcSwap<Vec<SocketAddr>>,
 }
 
 /// Keeps a value off its neighbours' cache lines (two, for the prefetcher).
@@ -68,7 +81,20 @@ struct Line<T>(T);
 impl Backend {
     fn new(config: config::Backend) -> Backend {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Backend { config, id: NEXT.fetch_add(1, Ordering::Relaxed), load: Line(AtomicU32::new(0)) }
+        let addresses = ArcSwap::from_pointee(config.address.socket().into_iter().collect());
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Backend { config, id, load: Line(AtomicU32::new(0)), addresses }
+    }
+
+    /// Where it can be reached now; none while its name does not resolve.
+    #[must_use]
+    pub fn addresses(&self) -> Arc<Vec<SocketAddr>> {
+        self.addresses.load_full()
+    }
+
+    /// Its name was resolved anew.
+    pub fn set_addresses(&self, addresses: Vec<SocketAddr>) {
+        self.addresses.store(Arc::new(addresses));
     }
 
     /// May be picked: in service and not full.
@@ -114,7 +140,7 @@ mod tests {
     fn backend(max: Option<u32>) -> Backend {
         Backend::new(config::Backend {
             name: "b".into(),
-            address: ([127, 0, 0, 1], 1).into(),
+            address: config::BackendAddress::Ip(([127, 0, 0, 1], 1).into()),
             weight: 100,
             max_connections: max,
             backup: false,

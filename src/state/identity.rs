@@ -24,7 +24,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub(super) fn new(tls: &Tls) -> Result<Identity, String> {
+    pub(super) fn new(tls: &Tls, http2: bool) -> Result<Identity, String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let versions: &[&SupportedProtocolVersion] = match tls.policy {
             TlsPolicy::Tls12AndTls13 => &[&version::TLS13, &version::TLS12],
@@ -44,7 +44,10 @@ impl Identity {
         };
         let resolver = SingleCertAndKey::from(CertifiedKey::clone(&tls.certificate));
         let mut server = builder.with_cert_resolver(Arc::new(resolver));
-        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        server.alpn_protocols = match http2 {
+            true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            false => vec![b"http/1.1".to_vec()],
+        };
         // Tickets only: a session store is a lock that all workers share.
         server.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())?;
         server.session_storage = Arc::new(NoServerSessionStorage {});

@@ -4,6 +4,7 @@
 mod group;
 mod identity;
 mod snapshot;
+mod upstream;
 
 pub use group::{Backend, Group};
 pub use identity::Identity;

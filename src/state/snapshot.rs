@@ -129,7 +129,10 @@ impl Snapshot {
         for game in config.games {
             let first_group = snapshot.groups.len();
             for group in game.groups {
-                snapshot.groups.push(Group::new(Arc::clone(&game.name), group));
+                let line = group.line;
+                let group = Group::new(Arc::clone(&game.name), group)
+                    .map_err(|reason| BuildError { game: Arc::clone(&game.name), line, reason })?;
+                snapshot.groups.push(group);
             }
             for listener in game.listeners {
                 let listener = Listener::new(Arc::clone(&game.name), listener, first_group)?;
@@ -210,7 +213,7 @@ impl Listener {
             .map_err(|index| error(format!("rule {} repeats a path", index + 1)))?;
         let identity = match &config.tls {
             None => None,
-            Some(tls) => Some(Arc::new(Identity::new(tls).map_err(error)?)),
+            Some(tls) => Some(Arc::new(Identity::new(tls, config.http2).map_err(error)?)),
         };
         Ok(Listener { game, config, paths, rules, identity })
     }

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use lockgate::config::{self, Action, Config, Loaded, Protocol, RedirectTarget, TlsPolicy};
+use lockgate::config::{
+    self, Action, BackendAddress, Config, Loaded, Protocol, RedirectTarget, TlsPolicy, Upstream,
+};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair};
 use tempfile::TempDir;
 
@@ -141,6 +143,7 @@ fn every_key_of_a_listener_arrives() {
     let tls = listener.tls.as_ref().unwrap();
     assert_eq!(tls.policy, TlsPolicy::Tls13);
     assert_eq!(tls.client_ca.as_ref().unwrap().len(), 1);
+    assert!(!listener.http2);
     let may = |address: &str| listener.access.permits(address.parse().unwrap());
     assert!(may("10.9.9.9") && may("192.168.1.7") && may("fd12::1"));
     assert!(!may("10.0.0.13") && !may("192.168.1.8"));
@@ -198,7 +201,19 @@ fn every_key_of_a_group_arrives() {
     assert_eq!(web.max_idle, 0);
     let timeouts = [web.idle_timeout, web.connect_timeout, web.response_timeout];
     assert_eq!(timeouts.map(|timeout| timeout.as_millis()), [30_000, 100, 10_000]);
-    let [one, two, three] = [0, 1, 2].map(|at| &web.backends[at]);
+    let Upstream::Https(tls) = &web.protocol else {
+        panic!("{:?}", web.protocol);
+    };
+    assert_eq!(tls.roots.as_ref().unwrap().len(), 1);
+    assert_eq!(tls.server_name.as_ref().unwrap().to_str(), "web-1.internal");
+    assert_eq!(tls.client.as_ref().unwrap().cert.len(), 1);
+    assert!(tls.verify);
+    assert!(matches!(groups[0].protocol, Upstream::H2c));
+    let [one, two, three, four] = [0, 1, 2, 3].map(|at| &web.backends[at]);
+    assert_eq!((&*four.name, four.address.port()), ("web.internal:9030", 9030));
+    let name = BackendAddress::Name { host: "web.internal".into(), port: 9030 };
+    assert_eq!((&four.address, four.address.socket()), (&name, None));
+    assert_eq!(one.address.socket(), Some("10.0.0.21:9030".parse().unwrap()));
     assert_eq!((&*one.name, one.weight, one.backup), ("10.0.0.21:9030", 100, false));
     assert_eq!((&*two.name, two.weight, two.max_connections), ("two", 0, Some(500)));
     assert_eq!(two.state, config::AdminState::Maint);

@@ -206,9 +206,9 @@ fn tl_10_a_client_certificate_must_chain_to_the_ca() {
 }
 
 #[test]
-fn tl_12_alpn_chooses_http_1_1() {
+fn tl_12_http2_off_leaves_http_1_1() {
     let b1 = Backend::named("B1");
-    let site = Site::https().backend(&b1).start();
+    let site = Site::https().listener("http2 = false").backend(&b1).start();
     let offer = TlsOffer::to("a.test").alpn(&["h2", "http/1.1"]);
     let mut client = offer.connect(site.port()).unwrap();
     assert_eq!(client.session().alpn_protocol(), Some(b"http/1.1".as_slice()));

@@ -59,7 +59,7 @@ fn a_missing_file_is_named() {
 #[test]
 fn an_unreadable_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let error = load_client_ca(dir.path()).unwrap_err();
+    let error = load_authorities(dir.path()).unwrap_err();
     assert_eq!(error.fault, CertificateFault::Unreadable("it is a directory".to_owned()));
 }
 

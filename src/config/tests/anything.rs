@@ -95,11 +95,12 @@ proptest! {
 
     #[test]
     fn random_values_never_panic(
-        key in prop::sample::select(keys::LISTENER.names.to_vec()),
+        key in prop::sample::select([&keys::LISTENER, &keys::GROUP, &keys::UPSTREAM_TLS].map(|keys| keys.names).concat()),
         value in "[0-9]{1,25}|\"[^\"\\\\\\p{C}]{0,12}\"|true|-1|1.5|\\[\\]|\\{\\}|1979-05-27|\\[\"\", 1\\]|\"[0-9]{1,5}(ms|s|m|h|KiB|:[0-9]{1,3})\"",
     ) {
         check_any(format!("[[listener]]\n{key} = {value}\n").as_bytes())?;
         check_any(format!("[group.web]\n{key} = {value}\nbackends = [{value}, {{ address = {value}, name = {value} }}]\n").as_bytes())?;
+        check_any(format!("[[listener]]\n[group.web]\nprotocol = \"https\"\ntls = {{ {key} = {value} }}\n").as_bytes())?;
         check_any(format!("[[listener.rule]]\n{key} = {value}\n[[listener]]\n[[listener.rule]]\npath = {value}\nredirect = {value}\nrespond = {value}\nset_headers = {value}\n").as_bytes())?;
     }
 }

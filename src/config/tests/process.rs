@@ -18,6 +18,7 @@ fn without_a_key_the_defaults_of_the_design_hold() {
     let process = &config.process;
     assert_eq!((process.workers, process.admin), (0, "127.0.0.1:9900".parse().unwrap()));
     assert_eq!(process.shutdown_deadline.as_secs(), 30);
+    assert!(process.proxy_protocol.is_empty());
     let limits = &process.limits;
     assert_eq!((limits.header_size, limits.headers, limits.uri), (32 << 10, 100, 32 << 10));
     assert_eq!(limits.connections, None);
@@ -44,6 +45,7 @@ fn every_key_of_lockgate_toml_arrives() {
         admin = { address = \"[::1]:0\" }\n\
         limits = { connections = 5, header_size = \"1KiB\", headers = 10, uri = 256, handshake_timeout = \"1s\", header_timeout = \"2s\" }\n\
         shutdown = { deadline = \"0s\" }\n\
+        proxy_protocol = { peers = [\"10.0.0.0/8\", \"fd00::1\"] }\n\
         [defaults.listener]\nidle_timeout = \"15s\"\nmax_body = \"1MiB\"\ntrusted_proxies = [\"10.0.0.0/8\"]\ntls = \"1.3\"\n\
         [defaults.group]\nbalance = \"rr\"\nkeepalive = false\nresponse_timeout = \"7s\"\n";
     let own = smallest() + "balance = \"p2c\"\n";
@@ -55,6 +57,8 @@ fn every_key_of_lockgate_toml_arrives() {
     let process = &config.process;
     assert_eq!((process.workers, process.admin), (3, "[::1]:0".parse().unwrap()));
     assert_eq!(process.shutdown_deadline.as_secs(), 0);
+    let is_peer = |address: &str| process.proxy_protocol.contains(address.parse().unwrap());
+    assert!(is_peer("10.1.1.1") && is_peer("fd00::1") && !is_peer("11.1.1.1"));
     let limits = &process.limits;
     assert_eq!((limits.header_size, limits.headers, limits.uri), (1024, 10, 256));
     assert_eq!(limits.connections, Some(5));
@@ -108,6 +112,27 @@ fn a_bad_lockgate_toml_leaves_no_config() {
         (
             "[defaults.listener]\nidle_timeout = \"x\"",
             "lockgate.toml:2:16 error `idle_timeout`: `x` is not a duration",
+        ),
+        ("[proxy_protocol]\npeers = []", "lockgate.toml:2:9 error `peers` is an empty list"),
+        (
+            "[proxy_protocol]",
+            "lockgate.toml:1:1 error `[proxy_protocol]` of `lockgate.toml` needs `peers`",
+        ),
+        (
+            "[proxy_protocol]\npeers = [\"10.0.0.1/8\"]",
+            "lockgate.toml:2:10 error `peers`: `10.0.0.1/8` has bits after its prefix",
+        ),
+        (
+            "[proxy_protocol]\npeer = \"10.0.0.1\"",
+            "lockgate.toml:2:1 error unknown key `peer` in `[proxy_protocol]` of `lockgate.toml`",
+        ),
+        (
+            "proxy_protocol = true",
+            "lockgate.toml:1:18 error `proxy_protocol` must be a table, not a boolean",
+        ),
+        (
+            "[defaults.listener]\nhttp2 = 1",
+            "lockgate.toml:2:9 error `http2` must be a boolean, not an integer",
         ),
         (
             "workers =",

@@ -77,12 +77,14 @@ impl Prepared {
         for game in &config.games {
             for group in &game.groups {
                 for backend in &group.backends {
-                    if backend.address.ip().is_loopback() && seen.insert(backend.address) {
+                    // A name's address is not known before somebody asks for it.
+                    let Some(address) = backend.address.socket() else { continue };
+                    if address.ip().is_loopback() && seen.insert(address) {
                         wanted.push(DemoBackend {
                             game: game.name.to_string(),
                             group: group.name.to_string(),
                             name: backend.name.to_string(),
-                            address: backend.address,
+                            address,
                         });
                     }
                 }

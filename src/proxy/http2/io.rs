@@ -1,0 +1,109 @@
+//! What the `h2` crate writes to: it flushes once per DATA frame, which would
+//! be a system call per response. Here writes are held and leave together when
+//! the connection's task has done all it could.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::proxy::buffer::Buffer;
+use crate::proxy::conn::Conn;
+
+/// Held at most; beyond that a write has to wait until the client takes some.
+const HOLD: usize = 64 * 1024;
+
+/// A connection whose writes are held. Its clones are the same connection: one
+/// is `h2`'s, one the driver's.
+#[derive(Clone, Debug)]
+pub(super) struct HeldIo(Rc<RefCell<Held>>);
+
+#[derive(Debug)]
+struct Held {
+    conn: Conn,
+    out: Buffer,
+}
+
+impl HeldIo {
+    pub(super) fn new(conn: Conn) -> HeldIo {
+        HeldIo(Rc::new(RefCell::new(Held { conn, out: Buffer::none() })))
+    }
+
+    /// Sends what is held.
+    pub(super) fn poll_push(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_push(task)
+    }
+
+    /// Says that nothing more comes.
+    pub(super) fn poll_end(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_push(task))?;
+        self.0.borrow_mut().conn.poll_shutdown(task)
+    }
+}
+
+impl Held {
+    fn poll_push(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Held { conn, out } = self;
+        ready!(conn.poll_drain(task, out))?;
+        if out.has_room() {
+            *out = Buffer::none();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for HeldIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = buf.initialize_unfilled();
+        let n = ready!(self.0.borrow_mut().conn.poll_read_into(task, room))?;
+        buf.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for HeldIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(task, &[IoSlice::new(data)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut held = self.0.borrow_mut();
+        if held.out.len() >= HOLD {
+            ready!(held.poll_push(task))?;
+        }
+        let mut taken = 0;
+        for slice in slices {
+            held.out.push(slice);
+            taken += slice.len();
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// The driver pushes: see [`HeldIo::poll_push`].
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_end(task)
+    }
+}

@@ -1,0 +1,355 @@
+//! A client's HTTP/2 connection: all its requests in one task.
+//!
+//! The `h2` crate speaks the protocol; this drives it. Each request goes the
+//! way every request goes (`request.rs`), with a [`Stream`] as the client's
+//! end. Driven directly, and not through hyper, because hyper sends no interim
+//! responses and grants upload credit before the backend took the bytes.
+
+mod heads;
+mod io;
+mod stream;
+mod timers;
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, Stream as _};
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use tokio::time::Instant;
+
+use self::io::HeldIo;
+use self::stream::Stream;
+use self::timers::{Timer, Timers};
+use super::body::Framing;
+use super::buffer::Buffer;
+use super::conn::Conn;
+use super::deadline::Deadline;
+use super::error::{Cause, Failure};
+use super::forward::Attempt;
+use super::message::{Cx, Peer, Request};
+use super::request::{self, Response};
+use super::respond::{self, Answer};
+use super::tunnel::Tunnel;
+use super::worker::{Seat, Worker};
+use crate::http1::{self, HeadLimits, RequestFraming, ResponseFraming};
+
+/// Requests at once on a connection (CLB: 128).
+const STREAMS: u32 = 128;
+/// Upload credit of a request and of the connection, in bytes.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Response bytes of a request that wait inside the library.
+const SEND_BUFFER: usize = 64 * 1024;
+/// From GOAWAY to the end of a connection without requests, and for a last
+/// push to a client that may not read.
+const PARTING: Duration = Duration::from_secs(5);
+/// Requests a client may give up before they were answered, for each that it
+/// let finish, before that is taken for an attack (rapid reset); a browser that
+/// leaves a page gives up all it has.
+const RESETS: u32 = 256;
+
+type Server = Connection<HeldIo, Bytes>;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Finished,
+    /// The client gave it up.
+    Abandoned,
+}
+
+/// Serves the connection until it ends.
+pub(super) async fn serve(seat: &Seat, conn: Conn, peer: &Peer) {
+    let worker = &*seat.worker;
+    let io = HeldIo::new(conn);
+    let limits = worker.view().snapshot.process.limits.clone();
+    let mut deadline = Deadline::default();
+    let until = Instant::now() + limits.header_timeout;
+    let mut handshake = Box::pin(builder(limits.header_size).handshake(io.clone()));
+    let server = poll_fn(|task| {
+        let done = handshake.as_mut().poll(task);
+        let pushed = io.poll_push(task);
+        match (done, pushed) {
+            (Poll::Ready(server), _) => Poll::Ready(server.ok()),
+            (Poll::Pending, Poll::Ready(Err(_))) => Poll::Ready(None),
+            (Poll::Pending, _) => deadline.poll(task, Instant::now(), until).map(|()| None),
+        }
+    })
+    .await;
+    drop(handshake);
+    let Some(server) = server else { return };
+    let timers = Rc::new(Timers::default());
+    // Until the first request its head's time holds.
+    let idle = Cell::new(limits.header_timeout);
+    let mut driver = Driver {
+        worker,
+        server,
+        io,
+        timers: Rc::clone(&timers),
+        deadline,
+        served: 0,
+        abandoned: 0,
+        parting: None,
+        idle: &idle,
+        silent_since: Instant::now(),
+        stuck_since: None,
+    };
+    let mut requests = FuturesUnordered::new();
+    let begin = |request: http::Request<RecvStream>, respond| {
+        let timer = Timer::new(Rc::clone(&timers));
+        exchange(worker, peer, request, respond, timer, &idle)
+    };
+    poll_fn(|task| {
+        seat.register(task.waker());
+        Poll::Ready(())
+    })
+    .await;
+    poll_fn(|task| {
+        loop {
+            // What was begun first goes first; what was just accepted begins in
+            // the same turn, so that its bytes leave in the same write.
+            driver.finish(task, &mut requests);
+            match driver.server.poll_accept(task) {
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    driver.served += 1;
+                    requests.push(begin(request, respond));
+                }
+                // Over, in good order or not; what is left to say is said.
+                Poll::Ready(_) => return driver.poll_last_push(task),
+            }
+        }
+        driver.poll_wait(task, requests.len())
+    })
+    .await;
+}
+
+fn builder(header_size: usize) -> Builder {
+    let mut builder = Builder::new();
+    // Above our own limit, so that it is our parser that says 431.
+    let header_list = u32::try_from(header_size.saturating_mul(2)).unwrap_or(u32::MAX);
+    builder
+        .max_concurrent_streams(STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(header_list.max(64 * 1024))
+        .enable_connect_protocol();
+    builder
+}
+
+/// What a connection needs besides its requests.
+struct Driver<'a> {
+    worker: &'a Worker,
+    server: Server,
+    io: HeldIo,
+    timers: Rc<Timers>,
+    deadline: Deadline,
+    served: u64,
+    abandoned: u32,
+    /// When GOAWAY was sent.
+    parting: Option<Instant>,
+    /// How long it may be without one.
+    idle: &'a Cell<Duration>,
+    /// Since when there is no request.
+    silent_since: Instant,
+    /// Since when the client takes nothing.
+    stuck_since: Option<Instant>,
+}
+
+impl Driver<'_> {
+    /// Polls the requests that were woken.
+    fn finish<F: Future<Output = End>>(
+        &mut self,
+        task: &mut Context<'_>,
+        requests: &mut FuturesUnordered<F>,
+    ) {
+        let mut requests = std::pin::Pin::new(requests);
+        while let Poll::Ready(Some(end)) = requests.as_mut().poll_next(task) {
+            self.silent_since = Instant::now();
+            match end {
+                End::Finished => self.abandoned = self.abandoned.saturating_sub(1),
+                End::Abandoned => self.abandoned += 1,
+            }
+        }
+        if self.abandoned > RESETS && self.parting.is_none() {
+            self.parting = Some(Instant::now());
+            self.server.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        }
+    }
+
+    /// Sends what the turn produced, and waits for the next.
+    fn poll_wait(&mut self, task: &mut Context<'_>, requests: usize) -> Poll<()> {
+        let now = Instant::now();
+        if self.worker.is_stopping() {
+            self.part(task, now);
+        }
+        match self.io.poll_push(task) {
+            Poll::Ready(Err(_)) => return Poll::Ready(()),
+            Poll::Ready(Ok(())) => self.stuck_since = None,
+            Poll::Pending => {
+                self.stuck_since.get_or_insert(now);
+            }
+        }
+        if let Some(at) = self.timers.next()
+            && at <= now
+        {
+            self.timers.fire(now);
+        }
+        let own = match (self.parting, requests) {
+            (Some(parting), 0) => Some(parting.max(self.silent_since) + PARTING),
+            (None, 0) => Some(self.silent_since + self.idle.get()),
+            // The requests have deadlines of their own.
+            _ => None,
+        };
+        if own.is_some_and(|at| at <= now) {
+            if self.parting.is_some() {
+                return Poll::Ready(());
+            }
+            self.part(task, now);
+        }
+        let next = [own, self.timers.next()].into_iter().flatten().filter(|at| *at > now).min();
+        if let Some(at) = next
+            && self.deadline.poll(task, now, at).is_ready()
+        {
+            task.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Says GOAWAY, once: what is under way is finished, nothing new begins.
+    fn part(&mut self, task: &mut Context<'_>, now: Instant) {
+        if self.parting.is_none() {
+            self.parting = Some(now);
+            self.server.graceful_shutdown();
+            task.waker().wake_by_ref();
+        }
+    }
+
+    fn poll_last_push(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        match self.io.poll_end(task) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => {
+                let now = Instant::now();
+                let since = *self.stuck_since.get_or_insert(now);
+                self.deadline.poll(task, now, since + PARTING)
+            }
+        }
+    }
+}
+
+/// One request and its response.
+async fn exchange(
+    worker: &Worker,
+    peer: &Peer,
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    timer: Timer,
+    idle: &Cell<Duration>,
+) -> End {
+    let view = worker.view();
+    let cx = Cx { worker, view: &view, peer };
+    let (parts, body) = request.into_parts();
+    let limits = &view.snapshot.process.limits;
+    let limits =
+        HeadLimits { target: limits.uri, fields_size: limits.header_size, fields: limits.headers };
+    let request = heads::request(&parts, !body.is_end_stream(), &limits);
+    drop(parts);
+    let mut client = Stream::new(body, respond, timer);
+    let request = match request {
+        Ok(request) => request,
+        Err(failure) => return refuse(cx, &mut client, &failure),
+    };
+    let served = request::serve(cx, &request, &mut client).await;
+    if let Some(listener) = served.listener {
+        idle.set(listener.config.idle_timeout);
+    }
+    match served.response {
+        Response::Forwarded(attempt) => forward_response(cx, request, &mut client, attempt).await,
+        Response::Own(answer) => send(cx, &mut client, &answer, request.head.method),
+        Response::Nobody => {
+            client.reset(Reason::CANCEL);
+            End::Abandoned
+        }
+    }
+}
+
+/// Answers what is no request.
+fn refuse(cx: Cx<'_>, client: &mut Stream, failure: &Failure) -> End {
+    let id = cx.worker.request_id();
+    respond::log(cx, None, None, failure, id);
+    send(cx, client, &respond::error(failure, id, false), http1::Method::Get)
+}
+
+/// Sends an answer of lockgate's own.
+fn send(cx: Cx<'_>, client: &mut Stream, answer: &Answer, method: http1::Method) -> End {
+    let Some((head, body)) = heads::answer(cx, answer, method) else {
+        client.reset(Reason::INTERNAL_ERROR);
+        return End::Finished;
+    };
+    let sent = client.send_head(head, body.is_empty()).and_then(|()| match body.is_empty() {
+        true => Ok(()),
+        false => client.send_body(body),
+    });
+    match sent {
+        Ok(()) => {
+            client.decline_rest();
+            End::Finished
+        }
+        Err(_) => End::Abandoned,
+    }
+}
+
+/// Sends a backend's response: its head, then its body as it comes.
+async fn forward_response(
+    cx: Cx<'_>,
+    request: Request,
+    client: &mut Stream,
+    mut attempt: Box<Attempt<'_>>,
+) -> End {
+    let Some((response, head)) = attempt.take_response(|head, fields, response, edits| {
+        heads::response(cx, head, fields, response, edits)
+    }) else {
+        client.reset(Reason::INTERNAL_ERROR);
+        return End::Finished;
+    };
+    let bodiless = matches!(response.framing, ResponseFraming::None | ResponseFraming::Length(0));
+    let tunnel = response.status == 101;
+    if client.send_head(head, bodiless && !tunnel).is_err() {
+        return End::Abandoned;
+    }
+    if tunnel {
+        let mut tunnel: Box<Tunnel> = Box::new(attempt.into_tunnel(Buffer::none()));
+        // Gone while the tunnel lives: what the request needed.
+        drop(request);
+        if tunnel.run(client).await.is_err() {
+            client.reset(Reason::CANCEL);
+        }
+        return End::Finished;
+    }
+    let mut download = attempt.pump_down(&response, Framing::Frames, Buffer::none());
+    match attempt.download(cx, &request, client, &mut download).await {
+        Ok(()) => {
+            let whole = attempt.upload.source_done()
+                || matches!(request.head.framing, RequestFraming::None);
+            attempt.release(cx, Instant::now());
+            if !whole {
+                client.decline_rest();
+            }
+            End::Finished
+        }
+        Err(cut) if cut.cause == Cause::ClientGone => {
+            client.reset(Reason::CANCEL);
+            End::Abandoned
+        }
+        Err(_) => {
+            client.reset(Reason::INTERNAL_ERROR);
+            End::Finished
+        }
+    }
+}
