@@ -11,13 +11,18 @@
 //!    picks the listener, whose identity (`state/identity.rs`) shakes hands.
 //! 3. `proxy/connection.rs`: bytes come; [`http1`] finds the head's end and
 //!    parses it, or says why it is none. A connection that waits holds no buffer.
-//! 4. `proxy/request.rs`: the heart. `proxy/route.rs` finds port, domain, path
-//!    and so the rule ([`policy::route`]); [`policy::balance`] picks a backend.
+//!    On HTTP/2 (ALPN) `proxy/http2/` writes each request as such a head and has
+//!    it read by the same parser.
+//! 4. `proxy/request.rs`: the heart, for every HTTP version. `proxy/route.rs`
+//!    finds port, domain, path and so the rule ([`policy::route`]);
+//!    `proxy/pick.rs` picks a backend ([`policy::balance`]).
 //! 5. `proxy/forward.rs`: takes a kept connection (`proxy/pool.rs`) or opens
-//!    one, writes the head (`proxy/headers.rs`), and brings the response's.
+//!    one (`proxy/connect.rs`), writes the head (`proxy/headers.rs`), and brings
+//!    the response's.
 //! 6. `proxy/connection.rs`: writes the response's head; `proxy/body.rs` moves
 //!    the body a buffer at a time, so that a slow client slows its backend down
-//!    and nothing is kept whole. What lockgate answers by itself is written by
+//!    and nothing is kept whole. After a switch to WebSocket `proxy/tunnel.rs`
+//!    moves bytes both ways. What lockgate answers by itself is written by
 //!    `proxy/respond.rs`, and why is said by one list: [`Cause`].
 //!
 //! # The map

@@ -15,7 +15,7 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use super::client::Downstream;
 use super::conn::{Conn, Stream};
 use super::error::{Cause, Failure, Phase};
-use super::forward::Picked;
+use super::pick::Picked;
 use crate::config::Upstream;
 
 /// Connects to the picked backend. Of a name's addresses the next is tried

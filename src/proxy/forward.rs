@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::time::Instant;
@@ -11,20 +10,19 @@ use tokio::time::Instant;
 use super::body::{Framing, Pump, PumpError, Source as _, Waiting};
 use super::buffer::{Buffer, FieldList};
 use super::client::Downstream;
-use super::conn::Conn;
-use super::connect::connect;
 use super::error::{Cause, Failure, Phase};
 use super::headers;
 use super::message::{Cx, Request, is_websocket};
+use super::pick::Picked;
 use super::respond::{self, Place};
 use super::route::Route;
 use super::tunnel::Tunnel;
+use super::upstream::{Upstream, open};
 use crate::config::HeaderEdits;
 use crate::http1::{
     BodyDecoder, Field, HeadLimits, RequestFraming, ResponseFraming, ResponseHead, Scan, Version,
     parse_response,
 };
-use crate::state::{Backend, Group};
 
 /// The response did not reach the client whole.
 #[derive(Debug)]
@@ -35,59 +33,12 @@ pub(super) struct Cut {
 /// More interim responses than this before the final one are no response.
 const MAX_INTERIM: u32 = 32;
 
-/// A backend that was picked, its place among its requests in flight taken.
-#[derive(Debug)]
-pub(super) struct Picked<'a> {
-    pub(super) group: &'a Group,
-    pub(super) backend: &'a Arc<Backend>,
-    counted: bool,
-}
-
-impl<'a> Picked<'a> {
-    /// `None` when its last place was taken since the pick.
-    pub(super) fn new(group: &'a Group, backend: &'a Arc<Backend>) -> Option<Picked<'a>> {
-        let counted = group.counts_load();
-        if counted && !backend.enter() {
-            return None;
-        }
-        Some(Picked { group, backend, counted })
-    }
-
-    /// Keeps the place beyond the request, for a tunnel.
-    fn keep(mut self) -> Held {
-        Held { backend: Arc::clone(self.backend), counted: std::mem::take(&mut self.counted) }
-    }
-}
-
-impl Drop for Picked<'_> {
-    fn drop(&mut self) {
-        if self.counted {
-            self.backend.leave();
-        }
-    }
-}
-
-/// A place among a backend's requests in flight.
-#[derive(Debug)]
-pub(super) struct Held {
-    backend: Arc<Backend>,
-    counted: bool,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.counted {
-            self.backend.leave();
-        }
-    }
-}
-
 /// A request under way at a backend.
 #[derive(Debug)]
 pub(super) struct Attempt<'a> {
     pub(super) picked: Picked<'a>,
     pub(super) route: Route<'a>,
-    pub(super) upstream: Conn,
+    upstream: Upstream,
     /// Client to backend: the request's head and body.
     pub(super) upload: Pump,
     /// The backend takes no more of it; it may have answered before.
@@ -114,15 +65,12 @@ pub(super) async fn attempt<'a>(
     client: &mut impl Downstream,
 ) -> Result<Box<Attempt<'a>>, Failure> {
     let start = Instant::now();
-    let upstream = match cx.worker.pool.take(picked.backend.id, start) {
-        Some(conn) => conn,
-        None => connect(&picked, client, start).await?,
-    };
     let limits = &cx.view.snapshot.process.limits;
     let limits =
         HeadLimits { target: limits.uri, fields_size: limits.header_size, fields: limits.headers };
-    let mut out = Buffer::small();
-    headers::write_request(&mut out, cx, request, &route, picked.group.config.keepalive);
+    let mut head = Buffer::small();
+    headers::write_request(&mut head, cx, request, &route, picked.group.config.keepalive);
+    let (upstream, out) = open(cx, request, &picked, client, head, start).await?;
     let (decoder, framing) = match request.head.framing {
         RequestFraming::None => (BodyDecoder::empty(), Framing::Plain),
         RequestFraming::Length(length) => (BodyDecoder::length(length), Framing::Plain),
@@ -133,6 +81,10 @@ pub(super) async fn attempt<'a>(
             };
             (decoder, Framing::Chunked { trailers: true })
         }
+    };
+    let framing = match upstream {
+        Upstream::Http1(_) => framing,
+        Upstream::Http2(_) => Framing::Frames,
     };
     let mut attempt = Box::new(Attempt {
         upload: Pump::new(decoder, framing, route.max_body(), limits, out),
@@ -445,18 +397,14 @@ impl Attempt<'_> {
         let reusable = config.keepalive
             && response.keep_alive
             && response.framing != ResponseFraming::UntilClose
-            && self.upload.finished
-            && self.upstream.input().is_empty()
-            && !self.upstream.eof;
-        if !reusable {
-            return;
-        }
+            && self.upload.finished;
+        let Some(conn) = self.upstream.into_clean_conn().filter(|_| reusable) else { return };
         // A second less than the backend promised: it closes by its own clock.
         let promised = response.keep_alive_timeout.map_or(config.idle_timeout, |seconds| {
             std::time::Duration::from_secs(u64::from(seconds.saturating_sub(1)))
         });
         let until = now + promised.min(config.idle_timeout);
-        cx.worker.pool.put(self.picked.backend.id, self.upstream, until, config.max_idle);
+        cx.worker.pool.put(self.picked.backend.id, conn, until, config.max_idle);
     }
 }
 

@@ -3,7 +3,7 @@
 //! 1. [`accept`] takes a connection,
 //! 2. [`tls`] shakes hands,
 //! 3. [`connection`] (HTTP/1) or [`http2`] reads requests and sends responses,
-//! 4. [`request`] decides what happens to each, with [`route`],
+//! 4. [`request`] decides what happens to each, with [`route`] and [`pick`],
 //! 5. [`forward`] sends it to a backend, over a connection of the [`pool`],
 //! 6. [`respond`] answers what lockgate answers itself.
 //!
@@ -23,7 +23,9 @@ mod route;
 // 5.
 mod connect;
 mod forward;
+mod pick;
 mod pool;
+mod upstream;
 // 6.
 mod respond;
 

@@ -3,15 +3,13 @@
 
 use super::client::Downstream;
 use super::error::{Cause, Failure, Phase};
-use super::forward::{Attempt, Picked, attempt};
+use super::forward::{Attempt, attempt};
 use super::message::{Cx, Request};
+use super::pick::pick_backend;
 use super::respond::{self, Answer, Place};
 use super::route::{self, Route};
 use crate::config::Action;
-use crate::http1::{Known, RequestFraming};
-use crate::policy::balance::{Balance, Draw, HashKey, key_hash, pick};
-use crate::policy::headers::cookie;
-use crate::policy::route::normalize_path;
+use crate::http1::RequestFraming;
 use crate::state::{Group, Listener};
 
 /// What the client gets.
@@ -98,70 +96,6 @@ async fn forward<'a>(
     let picked = pick_backend(cx, request, &route, group)?;
     let backend = picked.backend;
     attempt(cx, request, route, picked, client).await.map_err(|failure| failure.at(backend))
-}
-
-/// Picks by the group's balance among the backends that are available.
-fn pick_backend<'a>(
-    cx: Cx<'a>,
-    request: &Request,
-    route: &Route<'a>,
-    group: &'a Group,
-) -> Result<Picked<'a>, Failure> {
-    let draw = Draw {
-        key: match &group.config.balance {
-            Balance::Hash(key) => hash_key(key, request, route),
-            _ => 0,
-        },
-        chance: match group.config.balance {
-            Balance::P2c => cx.worker.chance(),
-            _ => 0,
-        },
-    };
-    let Some(cursor) = route.rule.group.and_then(|at| cx.view.cursor(at)) else {
-        return Err(Failure::new(Cause::NoAvailableBackend, Phase::Pick));
-    };
-    // Another worker may take a backend's last place between pick and entry:
-    // the next pick sees it as full.
-    for _ in 0..=group.backends.len() {
-        let place = pick(
-            &group.schedule,
-            &mut cursor.borrow_mut(),
-            draw,
-            |at| group.backends.get(at).is_some_and(|backend| backend.is_available()),
-            |at| group.backends.get(at).map_or(0, |backend| backend.load()),
-        );
-        let Some(backend) = place.and_then(|at| group.backends.get(at)) else { break };
-        if let Some(picked) = Picked::new(group, backend) {
-            return Ok(picked);
-        }
-    }
-    if group.backends.iter().any(|backend| backend.is_full()) {
-        return Err(Failure::because(
-            Cause::Limit,
-            Phase::Pick,
-            "max_connections of every backend",
-        ));
-    }
-    Err(Failure::new(Cause::NoAvailableBackend, Phase::Pick))
-}
-
-/// The value a request is hashed by; where it has none, its address, so that
-/// such requests are still spread.
-fn hash_key(key: &HashKey, request: &Request, route: &Route<'_>) -> u64 {
-    let by_client = || key_hash(route.client.to_string().as_bytes());
-    match key {
-        HashKey::ClientIp => by_client(),
-        HashKey::Cookie(name) => request
-            .all(Known::Cookie)
-            .find_map(|field| cookie(request.text(field.value), name.as_bytes()))
-            .map_or_else(by_client, key_hash),
-        HashKey::Header(name) => request.value_of(name.as_bytes()).map_or_else(by_client, key_hash),
-        HashKey::Path => {
-            let mut scratch = Vec::new();
-            let path = request.path_and_query();
-            key_hash(normalize_path(path, &mut scratch).unwrap_or(path))
-        }
-    }
 }
 
 /// Turns a failure into what the client gets, and logs it.

@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use super::body::{Framing, Pump, PumpError};
 use super::buffer::Buffer;
 use super::client::Downstream;
-use super::conn::Conn;
-use super::forward::Held;
+use super::pick::Held;
+use super::upstream::Upstream;
 use crate::http1::{BodyDecoder, HeadLimits};
 
 /// The backend's end of a tunnel.
 #[derive(Debug)]
 pub(super) struct Tunnel {
-    upstream: Conn,
+    upstream: Upstream,
     /// The tunnel counts as a request in flight for as long as it lives.
     _place: Held,
     /// Client to backend.
@@ -34,7 +34,7 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     pub(super) fn new(
-        upstream: Conn,
+        upstream: Upstream,
         place: Held,
         head: Buffer,
         timeout: Duration,

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::http2::upstream::Shared as SharedUpstream;
 use super::pool::Pool;
 use crate::policy::balance::Cursor;
 use crate::state::{Live, Snapshot};
@@ -54,6 +55,8 @@ pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     view: RefCell<Rc<View>>,
     pub(super) pool: Pool,
+    /// Connections to `h2c` backends.
+    pub(super) shared_upstream: SharedUpstream,
     /// What lockgate or a backend failed to do.
     pub(super) failures: FailureLog,
     /// What clients did wrong.
@@ -82,6 +85,7 @@ impl Worker {
             view: RefCell::new(Rc::new(View::new(shared.live.load()))),
             shared,
             pool: Pool::default(),
+            shared_upstream: SharedUpstream::default(),
             failures: FailureLog::default(),
             refusals: FailureLog::default(),
             stopping: Cell::new(None),

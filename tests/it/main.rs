@@ -22,6 +22,7 @@ mod leaving;
 mod lifecycle;
 mod limits;
 mod pool;
+mod regressions;
 mod responses;
 mod routing;
 mod sni;

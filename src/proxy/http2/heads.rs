@@ -13,7 +13,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::config::HeaderEdits;
 use crate::http1::{
-    self, Field, HeadError, HeadLimits, ResponseHead, parse_request, parse_response,
+    self, Field, HeadError, HeadLimits, Known, RequestFraming, ResponseHead, parse_request,
+    parse_response,
 };
 use crate::proxy::buffer::{Buffer, FieldList};
 use crate::proxy::error::{Cause, Failure, Phase};
@@ -162,6 +163,70 @@ pub(super) fn answer(
     let edits = HeaderEdits::default();
     let kept = ResponseFields::of(head, &fields, &parsed, &edits);
     Some((finished(parsed.status, map_of(head, &kept)?)?, body.to_vec()))
+}
+
+/// A request's head for an HTTP/2 backend, made of what an HTTP/1 backend
+/// would get; true with it: there is no body.
+pub(super) fn to_backend(head: &[u8], request: &Request) -> Option<(http::Request<()>, bool)> {
+    let mut fields = FieldList::take();
+    let limits = HeadLimits { target: usize::MAX, fields_size: usize::MAX, fields: usize::MAX };
+    let parsed = parse_request(head, &limits, fields.as_mut()).ok()?;
+    let target = std::str::from_utf8(parsed.target.of(head)).ok()?;
+    let authority = std::str::from_utf8(parsed.host?.of(head)).ok()?;
+    let uri = http::Uri::builder()
+        .scheme("http")
+        .authority(authority)
+        .path_and_query(target)
+        .build()
+        .ok()?;
+    let shared = Bytes::copy_from_slice(head);
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for field in fields.iter().filter(|field| http2_takes(field.known)) {
+        let value = field.value.start as usize..field.value.end as usize;
+        map.append(
+            HeaderName::from_bytes(field.name.of(head)).ok()?,
+            HeaderValue::from_maybe_shared(shared.slice(value)).ok()?,
+        );
+    }
+    if parsed.te_trailers {
+        map.insert(http::header::TE, HeaderValue::from_static("trailers"));
+    }
+    let mut outgoing = http::Request::new(());
+    *outgoing.method_mut() = Method::from_bytes(parsed.method_name.of(head)).ok()?;
+    *outgoing.uri_mut() = uri;
+    *outgoing.headers_mut() = map;
+    *outgoing.version_mut() = http::Version::HTTP_2;
+    let bodiless = matches!(request.head.framing, RequestFraming::None | RequestFraming::Length(0));
+    Some((outgoing, bodiless))
+}
+
+/// RFC 9113 8.2.2: nothing that speaks of one HTTP/1 connection.
+fn http2_takes(known: Known) -> bool {
+    !matches!(
+        known,
+        Known::Host
+            | Known::Connection
+            | Known::TransferEncoding
+            | Known::Te
+            | Known::Upgrade
+            | Known::KeepAlive
+            | Known::ProxyConnection
+    )
+}
+
+/// The head of an HTTP/2 backend's response as HTTP/1 writes it, to be read by
+/// the one parser of responses. `bodiless`: the exchange ended with it.
+pub(super) fn from_backend(out: &mut Buffer, parts: &http::response::Parts, bodiless: bool) {
+    out.push(b"HTTP/1.1 ");
+    out.push_number(u64::from(parts.status.as_u16()));
+    out.push(b" \r\n");
+    for (name, value) in &parts.headers {
+        headers::push_field(out, name.as_str().as_bytes(), value.as_bytes());
+    }
+    if bodiless && !parts.headers.contains_key(http::header::CONTENT_LENGTH) {
+        out.push(b"content-length: 0\r\n");
+    }
+    out.push(b"\r\n");
 }
 
 /// One copy of the head for all values together.

@@ -5,10 +5,12 @@
 //! end. Driven directly, and not through hyper, because hyper sends no interim
 //! responses and grants upload credit before the backend took the bytes.
 
+mod half;
 mod heads;
 mod io;
 mod stream;
 mod timers;
+pub(super) mod upstream;
 
 use std::cell::Cell;
 use std::future::poll_fn;

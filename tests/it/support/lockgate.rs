@@ -1,6 +1,7 @@
 //! The real binary, started on a directory made for the test.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -20,6 +21,7 @@ pub(crate) struct Setup {
     process: String,
     workers: usize,
     descriptors: Option<u32>,
+    log: Option<OwnedFd>,
 }
 
 /// A running lockgate; killed when dropped.
@@ -46,7 +48,7 @@ impl Setup {
         let directory = Arc::new(tempfile::tempdir().unwrap());
         std::fs::create_dir(directory.path().join("listeners.d")).unwrap();
         std::fs::create_dir(directory.path().join("certs")).unwrap();
-        Self { directory, process: String::new(), workers: 1, descriptors: None }
+        Self { directory, process: String::new(), workers: 1, descriptors: None, log: None }
     }
 
     /// One more drop-in. Certificates its HTTPS listeners need are made, where
@@ -98,6 +100,12 @@ impl Setup {
     /// Starts it with so few file descriptors.
     pub(crate) fn descriptors(mut self, limit: u32) -> Self {
         self.descriptors = Some(limit);
+        self
+    }
+
+    /// Its standard error goes there; [`Lockgate::log`] then has nothing.
+    pub(crate) fn log_to(mut self, file: impl Into<OwnedFd>) -> Self {
+        self.log = Some(file.into());
         self
     }
 
@@ -155,12 +163,16 @@ impl Setup {
     /// Starts `run` or `demo` and waits until it serves.
     #[track_caller]
     pub(crate) fn start_with(&self, arguments: &[&str]) -> Lockgate {
-        let mut child = self.full_command(arguments).spawn().unwrap();
+        let mut command = self.full_command(arguments);
+        if let Some(log) = &self.log {
+            command.stderr(log.try_clone().unwrap());
+        }
+        let mut child = command.spawn().unwrap();
         let log = Arc::<Mutex<String>>::default();
-        copy_lines(child.stderr.take().unwrap(), {
+        if let Some(stderr) = child.stderr.take() {
             let log = Arc::clone(&log);
-            move |line| log.lock().unwrap().push_str(&(line + "\n"))
-        });
+            copy_lines(stderr, move |line| log.lock().unwrap().push_str(&(line + "\n")));
+        }
         let (sender, stdout) = channel();
         copy_lines(child.stdout.take().unwrap(), move |line| drop(sender.send(line)));
         let mut lockgate = Lockgate {

@@ -1,0 +1,124 @@
+//! Picks the backend of an attempt, and holds its place among the requests in
+//! flight.
+
+use std::sync::Arc;
+
+use super::error::{Cause, Failure, Phase};
+use super::message::{Cx, Request};
+use super::route::Route;
+use crate::http1::Known;
+use crate::policy::balance::{Balance, Draw, HashKey, key_hash, pick};
+use crate::policy::headers::cookie;
+use crate::policy::route::normalize_path;
+use crate::state::{Backend, Group};
+
+/// Picks by the group's balance among the backends that are available.
+pub(super) fn pick_backend<'a>(
+    cx: Cx<'a>,
+    request: &Request,
+    route: &Route<'a>,
+    group: &'a Group,
+) -> Result<Picked<'a>, Failure> {
+    let draw = Draw {
+        key: match &group.config.balance {
+            Balance::Hash(key) => hash_key(key, request, route),
+            _ => 0,
+        },
+        chance: match group.config.balance {
+            Balance::P2c => cx.worker.chance(),
+            _ => 0,
+        },
+    };
+    let Some(cursor) = route.rule.group.and_then(|at| cx.view.cursor(at)) else {
+        return Err(Failure::new(Cause::NoAvailableBackend, Phase::Pick));
+    };
+    // Another worker may take a backend's last place between pick and entry:
+    // the next pick sees it as full.
+    for _ in 0..=group.backends.len() {
+        let place = pick(
+            &group.schedule,
+            &mut cursor.borrow_mut(),
+            draw,
+            |at| group.backends.get(at).is_some_and(|backend| backend.is_available()),
+            |at| group.backends.get(at).map_or(0, |backend| backend.load()),
+        );
+        let Some(backend) = place.and_then(|at| group.backends.get(at)) else { break };
+        if let Some(picked) = Picked::new(group, backend) {
+            return Ok(picked);
+        }
+    }
+    if group.backends.iter().any(|backend| backend.is_full()) {
+        return Err(Failure::because(
+            Cause::Limit,
+            Phase::Pick,
+            "max_connections of every backend",
+        ));
+    }
+    Err(Failure::new(Cause::NoAvailableBackend, Phase::Pick))
+}
+
+/// The value a request is hashed by; where it has none, its address, so that
+/// such requests are still spread.
+fn hash_key(key: &HashKey, request: &Request, route: &Route<'_>) -> u64 {
+    let by_client = || key_hash(route.client.to_string().as_bytes());
+    match key {
+        HashKey::ClientIp => by_client(),
+        HashKey::Cookie(name) => request
+            .all(Known::Cookie)
+            .find_map(|field| cookie(request.text(field.value), name.as_bytes()))
+            .map_or_else(by_client, key_hash),
+        HashKey::Header(name) => request.value_of(name.as_bytes()).map_or_else(by_client, key_hash),
+        HashKey::Path => {
+            let mut scratch = Vec::new();
+            let path = request.path_and_query();
+            key_hash(normalize_path(path, &mut scratch).unwrap_or(path))
+        }
+    }
+}
+
+/// A backend that was picked, its place among its requests in flight taken.
+#[derive(Debug)]
+pub(super) struct Picked<'a> {
+    pub(super) group: &'a Group,
+    pub(super) backend: &'a Arc<Backend>,
+    counted: bool,
+}
+
+impl<'a> Picked<'a> {
+    /// `None` when its last place was taken since the pick.
+    pub(super) fn new(group: &'a Group, backend: &'a Arc<Backend>) -> Option<Picked<'a>> {
+        let counted = group.counts_load();
+        if counted && !backend.enter() {
+            return None;
+        }
+        Some(Picked { group, backend, counted })
+    }
+
+    /// Keeps the place beyond the request, for a tunnel.
+    pub(super) fn keep(mut self) -> Held {
+        Held { backend: Arc::clone(self.backend), counted: std::mem::take(&mut self.counted) }
+    }
+}
+
+impl Drop for Picked<'_> {
+    fn drop(&mut self) {
+        if self.counted {
+            self.backend.leave();
+        }
+    }
+}
+
+/// A place among a backend's requests in flight.
+#[derive(Debug)]
+pub(super) struct Held {
+    backend: Arc<Backend>,
+    counted: bool,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.counted {
+            self.backend.leave();
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The backend's end of an attempt: a connection of its own (HTTP/1), or one
+//! exchange on a connection that others share (HTTP/2).
+
+use std::io;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::body::{Sink, Source};
+use super::buffer::Buffer;
+use super::client::Downstream;
+use super::conn::Conn;
+use super::connect::connect;
+use super::error::{Cause, Failure, Phase};
+use super::http2::upstream::Exchange;
+use super::message::{Cx, Request};
+use super::pick::Picked;
+use crate::config;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) enum Upstream {
+    Http1(Conn),
+    Http2(Box<Exchange>),
+}
+
+impl Upstream {
+    /// Nothing more is sent; the backend may go on.
+    pub(super) fn poll_shutdown(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Upstream::Http1(conn) => conn.poll_shutdown(task),
+            Upstream::Http2(exchange) => exchange.poll_finish(task, None),
+        }
+    }
+
+    /// The connection, if it is this attempt's own and nothing is left on it.
+    pub(super) fn into_clean_conn(self) -> Option<Conn> {
+        match self {
+            Upstream::Http1(conn) if conn.input().is_empty() && !conn.eof => Some(conn),
+            _ => None,
+        }
+    }
+}
+
+/// Takes or opens a way to the backend. What of the head is still to be sent
+/// comes back with it.
+pub(super) async fn open(
+    cx: Cx<'_>,
+    request: &Request,
+    picked: &Picked<'_>,
+    client: &mut impl Downstream,
+    head: Buffer,
+    start: Instant,
+) -> Result<(Upstream, Buffer), Failure> {
+    let backend = picked.backend.id;
+    if !matches!(picked.group.config.protocol, config::Upstream::H2c) {
+        let conn = match cx.worker.pool.take(backend, start) {
+            Some(conn) => conn,
+            None => connect(picked, client, start).await?,
+        };
+        return Ok((Upstream::Http1(conn), head));
+    }
+    let failed = |error: io::Error| Failure::because(Cause::ConnectError, Phase::Connect, error);
+    if request.websocket {
+        return Err(failed(io::Error::other("a WebSocket needs protocol http or https")));
+    }
+    let shared = &cx.worker.shared_upstream;
+    // One that says no has not been sent anything: the next, or a new one.
+    let mut exchange = None;
+    while let Some(connection) = shared.find(backend).filter(|_| exchange.is_none()) {
+        exchange = match Exchange::begin(connection, head.filled(), request) {
+            Ok(exchange) => Some(exchange),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(failed(error)),
+            Err(_) => None,
+        };
+    }
+    let exchange = match exchange {
+        Some(exchange) => exchange,
+        None => {
+            let conn = connect(picked, client, start).await?;
+            let header_size = cx.view.snapshot.process.limits.header_size;
+            let idle = picked.group.config.idle_timeout;
+            let until = start + picked.group.config.connect_timeout;
+            let begun = timeout_at(until, shared.begin(backend, conn, idle, header_size)).await;
+            let silent = |_| Failure::new(Cause::ConnectTimeout, Phase::Connect);
+            let begun = begun.map_err(silent)?.map_err(failed)?;
+            Exchange::begin(begun, head.filled(), request).map_err(failed)?
+        }
+    };
+    Ok((Upstream::Http2(Box::new(exchange)), Buffer::none()))
+}
+
+impl Source for Upstream {
+    #[inline]
+    fn input(&self) -> &[u8] {
+        match self {
+            Upstream::Http1(conn) => conn.input(),
+            Upstream::Http2(exchange) => exchange.input(),
+        }
+    }
+
+    #[inline]
+    fn consume(&mut self, n: usize) {
+        match self {
+            Upstream::Http1(conn) => conn.consume(n),
+            Upstream::Http2(exchange) => exchange.consume(n),
+        }
+    }
+
+    #[inline]
+    fn poll_fill(&mut self, task: &mut Context<'_>, much: bool) -> Poll<io::Result<usize>> {
+        match self {
+            Upstream::Http1(conn) => conn.poll_fill(task, much),
+            Upstream::Http2(exchange) => exchange.poll_fill(task, much),
+        }
+    }
+
+    fn is_ended(&self) -> bool {
+        match self {
+            Upstream::Http1(conn) => conn.is_ended(),
+            Upstream::Http2(exchange) => exchange.is_ended(),
+        }
+    }
+
+    fn take_trailers(&mut self) -> Option<Vec<u8>> {
+        match self {
+            Upstream::Http1(_) => None,
+            Upstream::Http2(exchange) => exchange.take_trailers(),
+        }
+    }
+}
+
+impl Sink for Upstream {
+    #[inline]
+    fn poll_write(
+        &mut self,
+        task: &mut Context<'_>,
+        first: &[u8],
+        second: &[u8],
+        last: bool,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Upstream::Http1(conn) => conn.poll_write(task, first, second, last),
+            Upstream::Http2(exchange) => exchange.poll_write(task, first, second, last),
+        }
+    }
+
+    fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Upstream::Http1(conn) => conn.poll_flush(task),
+            Upstream::Http2(exchange) => exchange.poll_flush(task),
+        }
+    }
+
+    fn poll_finish(
+        &mut self,
+        task: &mut Context<'_>,
+        trailers: Option<&[u8]>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Upstream::Http1(conn) => conn.poll_finish(task, trailers),
+            Upstream::Http2(exchange) => exchange.poll_finish(task, trailers),
+        }
+    }
+}
