@@ -4,6 +4,7 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -50,11 +51,27 @@ const FAILED: u8 = 1;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let _log = start_log();
-    match cli.command {
+    let log = start_log();
+    let code = match cli.command {
         Command::Run => run(&cli),
         Command::Demo => run_demo(&cli),
         Command::Check { ref files, json } => check(&cli, files, json),
+    };
+    end_log(log);
+    code
+}
+
+/// Lets the log be written to its end, for a while: the guard prints to
+/// standard output when its queue is full, and nobody may be reading that.
+fn end_log(guard: WorkerGuard) {
+    let (done, ended) = std::sync::mpsc::channel();
+    let end = move || {
+        drop(guard);
+        // Nobody waits any more when this fails.
+        let _ = done.send(());
+    };
+    if std::thread::Builder::new().spawn(end).is_ok() {
+        let _ = ended.recv_timeout(LOG_END);
     }
 }
 
@@ -164,6 +181,9 @@ fn colors(terminal: &impl io::IsTerminal) -> bool {
 
 /// Lines that wait for whoever reads the log; more are dropped.
 const LOG_LINES: usize = 8192;
+
+/// How long the end of the process waits for them to be written.
+const LOG_END: Duration = Duration::from_secs(2);
 
 /// Starts the log on standard error. A thread of its own writes it: a reader
 /// that is slow or gone must not stop a worker, nor the process.

@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::admin::{self, Status};
 use super::lock::StateLock;
@@ -55,7 +55,13 @@ pub fn run(
     };
     let snapshot = Snapshot::build(config, 1).map_err(|error| error.to_string())?;
     let dns = process.dns_servers.clone();
-    let bound = sockets::bind(&snapshot, workers)?;
+    let bound = sockets::bind(&snapshot, workers);
+    for problem in &bound.failed {
+        error!("{problem}");
+    }
+    if bound.addresses.is_empty() {
+        return Err(bound.failed.first().cloned().unwrap_or_else(|| "no listener".into()));
+    }
     let max_connections = process.limits.connections.unwrap_or(affordable(descriptors));
     let shared = Arc::new(Shared {
         live: Live::new(snapshot),
@@ -78,7 +84,7 @@ pub fn run(
         let status = Rc::new(Status::default());
         let admin_address = admin.local_addr().unwrap_or(process.admin);
         spawn_local(admin::serve(admin, Rc::clone(&status)));
-        let Bound { sockets, addresses } = bound;
+        let Bound { sockets, addresses, .. } = bound;
         let own = addresses.iter().map(|(_, address)| *address).chain([admin_address]).collect();
         resolver::start(&shared.live.load(), &dns, own).await?;
         let mut crew = Crew::start(&shared, sockets);
@@ -147,6 +153,9 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
 }
 
 impl Signals {
@@ -155,16 +164,27 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 
     /// TERM and INT finish what is in flight within the deadline, QUIT without
     /// one.
     async fn first(&mut self, deadline: std::time::Duration) -> Order {
-        tokio::select! {
-            _ = self.terminate.recv() => Order::Drain { within: Some(deadline) },
-            _ = self.interrupt.recv() => Order::Drain { within: Some(deadline) },
-            _ = self.quit.recv() => Order::Drain { within: None },
+        loop {
+            let unheard = tokio::select! {
+                _ = self.terminate.recv() => return Order::Drain { within: Some(deadline) },
+                _ = self.interrupt.recv() => return Order::Drain { within: Some(deadline) },
+                _ = self.quit.recv() => return Order::Drain { within: None },
+                // What other servers do on these would end this one by default,
+                // and every game with it.
+                _ = self.hangup.recv() => "HUP",
+                _ = self.user1.recv() => "USR1",
+                _ = self.user2.recv() => "USR2",
+            };
+            warn!(signal = unheard, "nothing is done on this signal; restart to apply changes");
         }
     }
 

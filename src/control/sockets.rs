@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::proxy::Socket;
-use crate::state::Snapshot;
+use crate::state::{Port, Snapshot};
 
 /// Connections the kernel holds for a socket until they are accepted; it
 /// lowers this to `net.core.somaxconn`.
@@ -20,38 +20,70 @@ pub(super) struct Bound {
     pub(super) sockets: Vec<Vec<Socket>>,
     /// Scheme and address of each, once.
     pub(super) addresses: Vec<(crate::config::Protocol, SocketAddr)>,
+    /// What can't be listened on, and what to do about it.
+    pub(super) failed: Vec<String>,
 }
 
-/// Binds every port of the snapshot `workers` times.
-pub(super) fn bind(snapshot: &Snapshot, workers: usize) -> Result<Bound, String> {
-    let mut bound =
-        Bound { sockets: (0..workers).map(|_| Vec::new()).collect(), addresses: Vec::new() };
+/// Binds every port of the snapshot `workers` times. One that can't be had
+/// costs the games on it that port, and no other game anything.
+pub(super) fn bind(snapshot: &Snapshot, workers: usize) -> Bound {
+    let mut bound = Bound {
+        sockets: (0..workers).map(|_| Vec::new()).collect(),
+        addresses: Vec::new(),
+        failed: Vec::new(),
+    };
     for port in &snapshot.ports {
-        let mut any = false;
-        for address in addresses(port.address, port.number) {
-            let mut bound_here = false;
-            // A machine without IPv6 serves IPv4, and the other way round.
-            let optional = port.address.is_none();
-            for list in &mut bound.sockets {
-                match listen(address) {
-                    Ok(listener) => {
-                        bound_here = true;
+        match bind_port(port, workers, &owners(snapshot, port)) {
+            Ok(all) => {
+                for (address, listeners) in all {
+                    bound.addresses.push((port.protocol, address));
+                    for (list, listener) in bound.sockets.iter_mut().zip(listeners) {
                         list.push(Socket { listener, port: port.number });
                     }
-                    Err(error) if optional && lacks_family(&error) => break,
-                    Err(error) => return Err(explain(address, &error)),
                 }
             }
-            any |= bound_here;
-            if bound_here {
-                bound.addresses.push((port.protocol, address));
-            }
-        }
-        if !any {
-            return Err(format!("port {}: the machine has neither IPv4 nor IPv6", port.number));
+            Err(why) => bound.failed.push(why),
         }
     }
-    Ok(bound)
+    bound
+}
+
+/// A port's sockets, one per worker for each of its addresses: all of them, or
+/// none.
+fn bind_port(
+    port: &Port,
+    workers: usize,
+    whose: &str,
+) -> Result<Vec<(SocketAddr, Vec<TcpListener>)>, String> {
+    let mut all = Vec::new();
+    let mut lacking = None;
+    for address in addresses(port.address, port.number) {
+        let listeners: io::Result<Vec<TcpListener>> =
+            (0..workers).map(|_| listen(address)).collect();
+        match listeners {
+            Ok(listeners) => all.push((address, listeners)),
+            // A machine without IPv6 serves IPv4, and the other way round.
+            Err(error) if port.address.is_none() && lacks_family(&error) => {
+                lacking = Some(explain(address, &error, whose));
+            }
+            Err(error) => return Err(explain(address, &error, whose)),
+        }
+    }
+    match lacking {
+        Some(why) if all.is_empty() => Err(why),
+        _ => Ok(all),
+    }
+}
+
+/// The files and lines that ask for the port.
+fn owners(snapshot: &Snapshot, port: &Port) -> String {
+    let lines: Vec<String> = snapshot
+        .listeners
+        .iter()
+        .filter(|listener| listener.config.ports.contains(&port.number))
+        .map(|listener| format!("{}.toml:{}", listener.game, listener.config.line))
+        .collect();
+    lines.join(", ")
 }
 
 fn addresses(address: Option<IpAddr>, port: u16) -> Vec<SocketAddr> {
@@ -83,7 +115,7 @@ fn lacks_family(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(97 | 99))
 }
 
-fn explain(address: SocketAddr, error: &io::Error) -> String {
+fn explain(address: SocketAddr, error: &io::Error, whose: &str) -> String {
     let remedy = match error.kind() {
         // EMFILE and ENFILE.
         _ if matches!(error.raw_os_error(), Some(23 | 24)) => {
@@ -96,5 +128,5 @@ fn explain(address: SocketAddr, error: &io::Error) -> String {
         }
         _ => "check the listener's `address`",
     };
-    format!("cannot listen on {address}: {error}: {remedy}")
+    format!("cannot listen on {address} ({whose}): {error}: {remedy}")
 }

@@ -75,7 +75,7 @@ fn start(worker: &Rc<Worker>, tcp: TcpStream, address: SocketAddr, port: u16) {
             // If it does not take it at once it gets nothing.
             let _ = tcp.try_write(FULL);
         }
-        if worker.failures.may_write() {
+        if worker.refusals.may_write() {
             warn!(client = %address.ip(), port, "connection refused: limits.connections reached");
         }
         return;

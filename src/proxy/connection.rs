@@ -273,20 +273,18 @@ async fn send(
     }
 }
 
-/// The response is with the client in full. Before the connection is closed:
-/// does the client still send something? Bytes that nobody read would turn the
-/// close into a reset, which destroys what the client has not read yet (RFC
-/// 9112 9.6).
+/// The response is with the kernel in full. The connection is closed at once
+/// only when the client has ended its side: bytes that come after the close,
+/// or lie unread at it, turn it into a reset, which destroys what the client
+/// has not read yet (RFC 9112 9.6).
 async fn after(client: &mut Client, stay: bool) -> After {
     if stay && !client.conn.discard {
         return After::Open;
     }
-    let sends = client.body_pending || !client.conn.input().is_empty();
     let read = poll_fn(|task| Poll::Ready(client.conn.poll_fill(task, false))).await;
     match read {
-        Poll::Ready(Ok(n)) if n > 0 => After::Linger,
-        Poll::Pending if sends => After::Linger,
-        _ => After::Close,
+        Poll::Ready(Ok(0) | Err(_)) => After::Close,
+        _ => After::Linger,
     }
 }
 

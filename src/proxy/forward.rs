@@ -47,6 +47,9 @@ pub(super) struct Attempt<'a> {
     response: Option<ResponseHead>,
     fields: FieldList,
     interims: u32,
+    /// The client has no reason to hold its body back: it asked for no 100, or
+    /// got one.
+    invited: bool,
     scan: Scan,
     limits: HeadLimits,
     /// The last time anything moved.
@@ -92,6 +95,7 @@ pub(super) async fn attempt<'a>(
         response: None,
         fields: FieldList::take(),
         interims: 0,
+        invited: !request.head.expect_continue,
         scan: Scan::response(),
         limits,
         last: start,
@@ -124,7 +128,7 @@ impl Attempt<'_> {
         let now = Instant::now();
         let config = &self.route.listener.config;
         self.note_progress(now);
-        let (at, cause) = if self.waits_for_client(request) {
+        let (at, cause) = if self.waits_for_client() {
             (self.last + config.body_timeout, Cause::ClientTimeout)
         } else {
             (self.backend_deadline(), Cause::HeaderTimeout)
@@ -193,12 +197,11 @@ impl Attempt<'_> {
     /// The backend can't be blamed for silence: it has not got the request yet,
     /// because the client has not sent it. It can where the client waits for
     /// its word (100) before it sends.
-    pub(super) fn waits_for_client(&self, request: &Request) -> bool {
-        let invited = !request.head.expect_continue || self.interims > 0;
+    fn waits_for_client(&self) -> bool {
         !self.upload.finished
             && self.upload_broken.is_none()
             && self.upload.waiting == Waiting::Source
-            && (invited || self.upload.has_content())
+            && (self.invited || self.upload.has_content())
     }
 
     /// Moves the request's body on. A backend that takes no more may have
@@ -277,6 +280,7 @@ impl Attempt<'_> {
             return Ok(true);
         }
         self.interims += 1;
+        self.invited |= response.status == 100;
         if self.interims > MAX_INTERIM {
             return Err(invalid(&"too many interim responses"));
         }
@@ -375,7 +379,7 @@ impl Attempt<'_> {
         let config = &self.route.listener.config;
         let (at, cause) = match download.waiting {
             Waiting::Sink => (self.last + config.write_timeout, Cause::ClientTimeout),
-            Waiting::Source if self.waits_for_client(request) => {
+            Waiting::Source if self.waits_for_client() => {
                 (self.last + config.body_timeout, Cause::ClientTimeout)
             }
             Waiting::Source => (self.backend_deadline(), Cause::BodyTimeout),

@@ -86,14 +86,13 @@ fn check_identity(cx: Cx<'_>, listener: &Listener) -> Result<(), Failure> {
     match (&cx.peer.tls, &listener.identity) {
         (None, None) => Ok(()),
         (Some(tls), Some(wanted)) => {
-            let good = if tls.name.is_some() {
-                wanted.accepts(&tls.identity)
-            } else {
-                // No name was asked for: Host decides, but never past a
-                // client_ca that this handshake did not check.
-                !wanted.client_ca || std::ptr::eq(&**wanted, &*tls.identity)
-            };
-            if good { Ok(()) } else { Err(misdirected("the TLS name leads to another listener")) }
+            // Where no name was asked for, Host decides, but never past what the
+            // listener demands and this handshake did not: a client certificate,
+            // a TLS version.
+            match wanted.accepts(&tls.identity, tls.name.is_some()) {
+                true => Ok(()),
+                false => Err(misdirected("the TLS handshake was for another listener")),
+            }
         }
         _ => Err(misdirected("the port's protocol changed")),
     }

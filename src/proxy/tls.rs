@@ -70,6 +70,10 @@ async fn accept(
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
     let name = start.client_hello().server_name().and_then(|name| HostName::parse(name.as_bytes()));
     let Some(identity) = identity(worker, peer.port, name.as_ref()) else {
+        if worker.refusals.may_write() {
+            let name = name.as_ref().map(HostName::as_str);
+            warn!(client = %peer.address.ip(), port = peer.port, name, "TLS name of no listener");
+        }
         start.io.write_all(&UNRECOGNIZED_NAME).await?;
         drain(&mut start.io).await;
         return Ok(None);

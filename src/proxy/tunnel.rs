@@ -29,6 +29,8 @@ pub(super) struct Tunnel {
     /// The end of each direction was passed on.
     up_ended: bool,
     down_ended: bool,
+    /// Which direction goes first this time.
+    up_first: bool,
     timeout: Duration,
 }
 
@@ -48,15 +50,42 @@ impl Tunnel {
             down: pump(head),
             up_ended: false,
             down_ended: false,
+            up_first: false,
             timeout,
         }
     }
 
-    /// Moves bytes until the end. After an error both connections are to be
-    /// cut; `TimedOut` is the silence that ends a tunnel in good order.
+    /// Moves bytes until the end. After an error the backend's connection is
+    /// cut and the client's is to be; `TimedOut` is the silence that ends a
+    /// tunnel in good order.
     pub(super) async fn run(&mut self, client: &mut impl Downstream) -> io::Result<()> {
         let mut last = Instant::now();
-        poll_fn(|task| self.poll(task, client, &mut last)).await
+        let ended = poll_fn(|task| self.poll(task, client, &mut last)).await;
+        if ended.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::TimedOut) {
+            self.upstream.reset();
+        }
+        ended
+    }
+
+    /// Client to backend. The client's end is passed on; the backend may go on
+    /// speaking.
+    fn poll_up(&mut self, task: &mut Context<'_>, client: &mut impl Downstream) -> io::Result<()> {
+        if self.up.finished || self.up.poll(task, client, &mut self.upstream)?.is_ready() {
+            self.up_ended = self.up_ended || self.upstream.poll_shutdown(task)?.is_ready();
+        }
+        Ok(())
+    }
+
+    /// Backend to client, likewise.
+    fn poll_down(
+        &mut self,
+        task: &mut Context<'_>,
+        client: &mut impl Downstream,
+    ) -> io::Result<()> {
+        if self.down.finished || self.down.poll(task, &mut self.upstream, client)?.is_ready() {
+            self.down_ended = self.down_ended || client.poll_end(task)?.is_ready();
+        }
+        Ok(())
     }
 
     fn poll(
@@ -65,12 +94,14 @@ impl Tunnel {
         client: &mut impl Downstream,
         last: &mut Instant,
     ) -> Poll<io::Result<()>> {
-        // One side's end is passed on; the other may go on speaking.
-        if self.up.finished || self.up.poll(task, client, &mut self.upstream)?.is_ready() {
-            self.up_ended = self.up_ended || self.upstream.poll_shutdown(task)?.is_ready();
-        }
-        if self.down.finished || self.down.poll(task, &mut self.upstream, client)?.is_ready() {
-            self.down_ended = self.down_ended || client.poll_end(task)?.is_ready();
+        // In turn: a flood one way may use up all that a task may do at once.
+        self.up_first = !self.up_first;
+        if self.up_first {
+            self.poll_up(task, client)?;
+            self.poll_down(task, client)?;
+        } else {
+            self.poll_down(task, client)?;
+            self.poll_up(task, client)?;
         }
         if self.up_ended && self.down_ended {
             return Poll::Ready(Ok(()));

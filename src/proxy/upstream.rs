@@ -33,6 +33,13 @@ impl Upstream {
         }
     }
 
+    /// Is cut when dropped.
+    pub(super) fn reset(&mut self) {
+        if let Upstream::Http1(conn) = self {
+            conn.reset();
+        }
+    }
+
     /// The connection, if it is this attempt's own and nothing is left on it.
     pub(super) fn into_clean_conn(self) -> Option<Conn> {
         match self {

@@ -19,6 +19,8 @@ pub struct Identity {
     pub server: Arc<ServerConfig>,
     /// The certificate it shows.
     pub certificate: Arc<CertifiedKey>,
+    /// What it lets clients negotiate.
+    pub policy: TlsPolicy,
     /// It asks clients for a certificate.
     pub client_ca: bool,
 }
@@ -54,19 +56,22 @@ impl Identity {
         Ok(Identity {
             server: Arc::new(server),
             certificate: Arc::clone(&tls.certificate),
+            policy: tls.policy,
             client_ca: tls.client_ca.is_some(),
         })
     }
 
     /// A request for a listener with this identity may come on a connection
-    /// whose handshake used `other`: the same listener's, or one with the same
-    /// certificate where neither asks for client certificates (RFC 9110 7.4).
+    /// whose handshake used `other`: the same listener's, or one that asked as
+    /// much of the client, with the same certificate if the client named the
+    /// other one (RFC 9110 7.4).
     #[must_use]
-    pub fn accepts(&self, other: &Identity) -> bool {
+    pub fn accepts(&self, other: &Identity, named: bool) -> bool {
         std::ptr::eq(self, other)
             || (!self.client_ca
-                && !other.client_ca
-                && self.certificate.cert == other.certificate.cert)
+                && self.policy == other.policy
+                && (!named
+                    || (!other.client_ca && self.certificate.cert == other.certificate.cert)))
     }
 }
 

@@ -132,6 +132,32 @@ fn a_port_that_is_taken_is_said_at_the_start() {
     assert!(run.stderr.contains(&port.to_string()), "{}", run.stderr);
 }
 
+/// One team's port in another program's hands costs that team, and nobody else.
+#[test]
+fn a_port_that_is_taken_costs_no_other_game_anything() {
+    let b1 = Backend::named("B1");
+    let taken = std::net::TcpListener::bind(("0.0.0.0", 0)).unwrap();
+    let theirs = taken.local_addr().unwrap().port();
+    let port = Port::reserve();
+    let good = http_listener("a.test", &port, "group = \"web\"") + &group("web", &b1);
+    let bad = good.replace(&port.number().to_string(), &theirs.to_string());
+    let lockgate = Lockgate::with("good.toml", &good).file("bad.toml", &bad).start();
+    lockgate.wait_for_log(&["bad.toml:1", &theirs.to_string()]);
+    Client::plain(port.number()).get("a.test", "/").expect(200);
+}
+
+/// HUP and the like do nothing, and above all do not end the process.
+#[test]
+fn signals_without_a_meaning_end_nothing() {
+    let b1 = Backend::named("B1");
+    let site = Site::before(&b1);
+    for signal in [Signal::HUP, Signal::USR1, Signal::USR2] {
+        site.lockgate.signal(signal);
+    }
+    site.lockgate.wait_for_log(&["HUP"]);
+    site.get("/").expect(200);
+}
+
 #[test]
 fn live_and_ready_are_answered_on_the_admin_address() {
     let b1 = Backend::named("B1");

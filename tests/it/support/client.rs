@@ -16,12 +16,12 @@ use super::{Authority, DEADLINE, Leaf, authority};
 
 /// One connection to lockgate. Every read and write ends by [`DEADLINE`].
 pub(crate) struct Client {
-    io: Io,
-    incoming: Incoming,
+    pub(super) io: Io,
+    pub(super) incoming: Incoming,
     address: SocketAddr,
 }
 
-enum Io {
+pub(super) enum Io {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
@@ -80,7 +80,7 @@ impl Client {
         chain.first().expect("the server showed a certificate").clone().into_owned()
     }
 
-    fn socket(&self) -> &TcpStream {
+    pub(super) fn socket(&self) -> &TcpStream {
         match &self.io {
             Io::Plain(stream) => stream,
             Io::Tls(stream) => &stream.sock,

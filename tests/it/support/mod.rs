@@ -9,11 +9,14 @@ mod backend;
 mod certs;
 mod client;
 mod exchange;
+mod h2_client;
+pub(crate) mod h2_frames;
 mod lockgate;
 mod message;
 mod port;
 mod sessions;
 mod site;
+mod tunnel;
 
 use std::time::{Duration, Instant};
 
@@ -21,10 +24,12 @@ pub(crate) use backend::{Backend, Recorded, Silent};
 pub(crate) use certs::{Authority, Leaf, authority, foreign_authority};
 pub(crate) use client::{Client, TlsOffer};
 pub(crate) use exchange::Exchange;
+pub(crate) use h2_client::{H2, H2Response, H2Stream};
 pub(crate) use lockgate::{Finished, Lockgate, Setup};
 pub(crate) use message::{Ending, Response};
 pub(crate) use port::Port;
 pub(crate) use site::{Site, SiteBuilder, group, http_listener, https_listener};
+pub(crate) use tunnel::{Ended, SWITCHING, UPGRADE};
 
 /// The longest any step may take before a test is called hanging. Generous:
 /// it is only reached by a failure.
