@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig,
+};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -42,7 +44,10 @@ pub(super) async fn start(
     if named.is_empty() {
         return Ok(());
     }
-    let resolver = Rc::new(resolver(servers)?);
+    let resolvers = [LookupIpStrategy::Ipv4Only, LookupIpStrategy::Ipv6Only];
+    let resolvers = resolvers.map(|family| resolver(servers, family));
+    let [v4, v6] = resolvers;
+    let resolver = Rc::new([v4?, v6?]);
     let own = Rc::new(own);
     let first: Vec<_> = named
         .into_iter()
@@ -62,9 +67,9 @@ pub(super) async fn start(
     Ok(())
 }
 
-fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, String> {
+fn resolver(servers: &[SocketAddr], family: LookupIpStrategy) -> Result<TokioResolver, String> {
     let cannot = |error| format!("name servers: {error}: name some as `servers` under `[dns]`");
-    let builder = if servers.is_empty() {
+    let mut builder = if servers.is_empty() {
         TokioResolver::builder_tokio().map_err(cannot)?
     } else {
         let servers = servers.iter().map(|server| {
@@ -79,12 +84,15 @@ fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, String> {
         let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
         TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
     };
+    builder.options_mut().ip_strategy = family;
+    // Else hickory answers from what it keeps for as long as the zone's SOA says.
+    builder.options_mut().negative_max_ttl = Some(RETRY);
     builder.build().map_err(cannot)
 }
 
 /// Looks one name up for as long as the process runs.
 async fn keep(
-    resolver: Rc<TokioResolver>,
+    resolver: Rc<[TokioResolver; 2]>,
     backend: Arc<Backend>,
     own: Rc<Vec<SocketAddr>>,
     told: tokio::sync::oneshot::Sender<()>,
@@ -94,25 +102,37 @@ async fn keep(
     // A dot at the end: the name is whole, no search list is tried on it.
     let name = if host.contains('.') { format!("{host}.") } else { host.to_string() };
     loop {
-        let again = match resolver.lookup_ip(name.as_str()).await {
-            Ok(answer) => {
-                let mut addresses: Vec<SocketAddr> =
-                    answer.iter().map(|ip| SocketAddr::new(ip, *port)).collect();
-                addresses.retain(|address| !leads_to_us(*address, &own));
-                addresses.sort_unstable();
-                publish(&backend, addresses);
-                let expires = Instant::from_std(answer.valid_until());
-                expires.clamp(Instant::now() + SHORTEST, Instant::now() + LONGEST)
+        let [v4, v6] = &*resolver;
+        let (v4, v6) = tokio::join!(v4.lookup_ip(name.as_str()), v6.lookup_ip(name.as_str()));
+        let last = backend.addresses();
+        let mut addresses = Vec::new();
+        let mut again: Option<Instant> = None;
+        let mut failed = false;
+        for (answer, is_ipv4) in [(v4, true), (v6, false)] {
+            match answer {
+                Ok(answer) => {
+                    addresses.extend(answer.iter().map(|ip| SocketAddr::new(ip, *port)));
+                    let expires = Instant::from_std(answer.valid_until());
+                    again = Some(again.map_or(expires, |again| again.min(expires)));
+                }
+                Err(error) if error.is_no_records_found() => {}
+                Err(error) => {
+                    warn!(backend = %backend.config.name, %error, "name not resolved; the last addresses stay");
+                    failed = true;
+                    addresses.extend(last.iter().filter(|a| a.is_ipv4() == is_ipv4));
+                }
             }
-            Err(error) if error.is_nx_domain() || error.is_no_records_found() => {
-                publish(&backend, Vec::new());
-                Instant::now() + RETRY
-            }
-            Err(error) => {
-                warn!(backend = %backend.config.name, %error, "name not resolved; the last addresses stay");
-                Instant::now() + RETRY
-            }
-        };
+        }
+        addresses.retain(|address| !leads_to_us(*address, &own));
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.is_empty() && told.is_some() {
+            warn!(backend = %backend.config.name, "the name has no address: the backend is down");
+        }
+        publish(&backend, addresses);
+        let again = again.filter(|_| !failed).map_or(Instant::now() + RETRY, |at| {
+            at.clamp(Instant::now() + SHORTEST, Instant::now() + LONGEST)
+        });
         if let Some(told) = told.take() {
             let _ = told.send(());
         }

@@ -31,6 +31,11 @@ pub(super) trait Source {
     fn poll_fill(&mut self, task: &mut Context<'_>, much: bool) -> Poll<io::Result<usize>>;
     /// Nothing more comes; asking again is of no use.
     fn is_ended(&self) -> bool;
+    /// The end is marked apart from the content, so it comes for certain and
+    /// trailers may come with it (HTTP/2).
+    fn marks_end(&self) -> bool {
+        false
+    }
     /// Trailer lines that came apart from the body, as HTTP/1 writes them.
     fn take_trailers(&mut self) -> Option<Vec<u8>> {
         None
@@ -185,6 +190,15 @@ impl Pump {
                 Step::Trailers(n) => {
                     self.trailers(source.input().get(..n).unwrap_or_default())?;
                     source.consume(n);
+                }
+                Step::Done if source.marks_end() && !source.is_ended() => {
+                    match self.poll_more(cx, source, sink) {
+                        Poll::Ready(Ok(())) if !source.input().is_empty() => {
+                            return Poll::Ready(Err(PumpError::Malformed("more than its length")));
+                        }
+                        Poll::Ready(Ok(())) => {}
+                        other => return other,
+                    }
                 }
                 Step::Done => match source.take_trailers() {
                     Some(section) => self.trailers(&section)?,

@@ -162,6 +162,13 @@ impl Conn {
     /// system call unless there is something; what came since the loop's last
     /// turn is not seen.
     pub(super) fn is_quiet(&self) -> bool {
+        // TLS may have taken off the socket what nobody has read yet: data, or
+        // the other side's close_notify.
+        if let Stream::Tls(tls) = &self.stream
+            && !tls.get_ref().1.wants_read()
+        {
+            return false;
+        }
         let mut byte = [0_u8; 1];
         match self.stream.tcp().try_read(&mut byte) {
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,

@@ -28,10 +28,14 @@ pub(super) async fn connect(
     let until = start + picked.group.config.connect_timeout;
     let addresses = picked.backend.addresses();
     let mut last = Failure::because(Cause::Dns, Phase::Connect, "the name has no address");
+    let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     for address in addresses.iter() {
-        match open(*address, client, until).await {
+        // An address that does not answer leaves the others their share.
+        let now = Instant::now();
+        let share = now + until.saturating_duration_since(now) / left.max(1);
+        left = left.saturating_sub(1);
+        match open(*address, client, share).await {
             Ok(tcp) => return secure(picked, tcp, client, until).await,
-            Err(failure) if failure.cause == Cause::ConnectTimeout => return Err(failure),
             Err(failure) => last = failure,
         }
     }

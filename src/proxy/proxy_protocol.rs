@@ -27,6 +27,10 @@ pub(super) async fn read(tcp: &mut TcpStream) -> io::Result<Option<SocketAddr>> 
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let received = bytes.get(..n).unwrap_or_default();
+        if let Some(length) = local(received) {
+            tcp.read_exact(&mut vec![0; length]).await?;
+            return Ok(None);
+        }
         let config = ParseConfig { include_tlvs: false, allow_v1: true, allow_v2: true };
         match ProxyHeader::parse(received, config) {
             Ok((header, length)) => {
@@ -45,4 +49,13 @@ pub(super) async fn read(tcp: &mut TcpStream) -> io::Result<Option<SocketAddr>> 
             Err(_) => return Err(io::Error::other("no valid PROXY header")),
         }
     }
+}
+
+/// The length of a v2 LOCAL header that is there in full: whatever family and
+/// addresses it gives are to be ignored (2.2), which the parser does not.
+fn local(received: &[u8]) -> Option<usize> {
+    let rest = received.strip_prefix(b"\r\n\r\n\0\r\nQUIT\n\x20")?;
+    let [_, high, low, ..] = rest else { return None };
+    let length = 16 + usize::from(u16::from_be_bytes([*high, *low]));
+    (received.len() >= length).then_some(length)
 }

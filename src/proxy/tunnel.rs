@@ -94,6 +94,7 @@ impl Tunnel {
         client: &mut impl Downstream,
         last: &mut Instant,
     ) -> Poll<io::Result<()>> {
+        client.watch(task, false)?;
         // In turn: a flood one way may use up all that a task may do at once.
         self.up_first = !self.up_first;
         if self.up_first {

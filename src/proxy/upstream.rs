@@ -129,6 +129,13 @@ impl Source for Upstream {
         }
     }
 
+    fn marks_end(&self) -> bool {
+        match self {
+            Upstream::Http1(_) => false,
+            Upstream::Http2(exchange) => exchange.marks_end(),
+        }
+    }
+
     fn take_trailers(&mut self) -> Option<Vec<u8>> {
         match self {
             Upstream::Http1(_) => None,

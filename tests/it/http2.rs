@@ -287,7 +287,6 @@ fn the_target_passes_byte_for_byte() {
 }
 
 #[test]
-#[ignore = "defect 1: the response is lost when the rest of the request is declined"]
 fn methods_pass_and_connect_and_trace_are_405() {
     let b1 = Backend::named("B1");
     let site = before(&b1);
@@ -430,7 +429,6 @@ fn lm_06_a_target_too_long_is_414_over_h2() {
 }
 
 #[test]
-#[ignore = "defect 1: the response is lost when the rest of the request is declined"]
 fn lm_07_a_body_too_large_is_413_over_h2() {
     const MIB: usize = 1024 * 1024;
     let b1 = Backend::named("B1");
@@ -524,7 +522,6 @@ fn own_answers_over_h2() {
 }
 
 #[test]
-#[ignore = "defect 1: the response is lost when the rest of the request is declined"]
 fn own_answers_do_not_wait_for_the_body() {
     let b1 = Backend::named("B1");
     let site = Site::https()
@@ -587,7 +584,6 @@ fn curl_speaks_h2() {
 }
 
 #[test]
-#[ignore = "defect 8: curl 7.88 loses a response that RST_STREAM follows at once"]
 fn curl_gets_an_early_answer_to_its_upload() {
     let b1 = Backend::named("B1");
     let (site, file) = for_curl(&b1);

@@ -30,6 +30,12 @@ impl Receiver {
         Receiver { ended: body.is_end_stream(), body, input: Bytes::new(), trailers: None }
     }
 
+    /// The first `n` bytes are thrown away, and the peer may not send as much
+    /// again.
+    pub(super) fn forget(&mut self, n: usize) {
+        self.input.advance(n);
+    }
+
     /// The peer has sent its end of the exchange.
     pub(super) fn has_end(&self) -> bool {
         self.ended || self.body.is_end_stream()
@@ -65,6 +71,10 @@ impl Source for Receiver {
 
     fn is_ended(&self) -> bool {
         self.ended
+    }
+
+    fn marks_end(&self) -> bool {
+        true
     }
 
     fn take_trailers(&mut self) -> Option<Vec<u8>> {

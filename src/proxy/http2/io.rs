@@ -25,11 +25,13 @@ pub(super) struct HeldIo(Rc<RefCell<Held>>);
 struct Held {
     conn: Conn,
     out: Buffer,
+    /// The end was sent.
+    ended: bool,
 }
 
 impl HeldIo {
     pub(super) fn new(conn: Conn) -> HeldIo {
-        HeldIo(Rc::new(RefCell::new(Held { conn, out: Buffer::none() })))
+        HeldIo(Rc::new(RefCell::new(Held { conn, out: Buffer::none(), ended: false })))
     }
 
     /// Sends what is held.
@@ -37,16 +39,33 @@ impl HeldIo {
         self.0.borrow_mut().poll_push(task)
     }
 
-    /// Says that nothing more comes.
+    /// Says that nothing more comes; asking again is fine.
     pub(super) fn poll_end(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_push(task))?;
-        self.0.borrow_mut().conn.poll_shutdown(task)
+        let mut held = self.0.borrow_mut();
+        if !held.ended {
+            ready!(held.conn.poll_shutdown(task))?;
+            held.ended = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Throws away what comes, until nothing does any more.
+    pub(super) fn poll_drained(&self, task: &mut Context<'_>) -> Poll<()> {
+        let mut held = self.0.borrow_mut();
+        let mut sink = [0; 4096];
+        while let Ok(n) = ready!(held.conn.poll_read_into(task, &mut sink)) {
+            if n == 0 {
+                break;
+            }
+        }
+        Poll::Ready(())
     }
 }
 
 impl Held {
     fn poll_push(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Held { conn, out } = self;
+        let Held { conn, out, .. } = self;
         ready!(conn.poll_drain(task, out))?;
         if out.has_room() {
             *out = Buffer::none();

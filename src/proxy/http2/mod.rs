@@ -31,14 +31,14 @@ use super::body::Framing;
 use super::buffer::Buffer;
 use super::conn::Conn;
 use super::deadline::Deadline;
-use super::error::{Cause, Failure};
+use super::error::{Cause, Failure, Phase};
 use super::forward::Attempt;
 use super::message::{Cx, Peer, Request};
 use super::request::{self, Response};
 use super::respond::{self, Answer};
 use super::tunnel::Tunnel;
 use super::worker::{Seat, Worker};
-use crate::http1::{self, HeadLimits, RequestFraming, ResponseFraming};
+use crate::http1::{self, HeadLimits, ResponseFraming};
 
 /// Requests at once on a connection (CLB: 128).
 const STREAMS: u32 = 128;
@@ -47,6 +47,10 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Response bytes of a request that wait inside the library.
 const SEND_BUFFER: usize = 64 * 1024;
+/// What small DATA frames that were not used yet may cost, in the library's
+/// measure (256 less their length): a slow backend must not end the client's
+/// connection for sending in small pieces what it may send.
+pub(super) const FRAME_BUDGET: usize = 4 * 1024 * 1024;
 /// From GOAWAY to the end of a connection without requests, and for a last
 /// push to a client that may not read.
 const PARTING: Duration = Duration::from_secs(5);
@@ -88,6 +92,7 @@ pub(super) async fn serve(seat: &Seat, conn: Conn, peer: &Peer) {
     let timers = Rc::new(Timers::default());
     // Until the first request its head's time holds.
     let idle = Cell::new(limits.header_timeout);
+    let most = Cell::new(u64::MAX);
     let mut driver = Driver {
         worker,
         server,
@@ -98,33 +103,49 @@ pub(super) async fn serve(seat: &Seat, conn: Conn, peer: &Peer) {
         abandoned: 0,
         parting: None,
         idle: &idle,
+        most: &most,
         silent_since: Instant::now(),
         stuck_since: None,
     };
     let mut requests = FuturesUnordered::new();
     let begin = |request: http::Request<RecvStream>, respond| {
         let timer = Timer::new(Rc::clone(&timers));
-        exchange(worker, peer, request, respond, timer, &idle)
+        exchange(worker, peer, request, respond, timer, &idle, &most)
     };
     poll_fn(|task| {
         seat.register(task.waker());
         Poll::Ready(())
     })
     .await;
+    let mut over = false;
     poll_fn(|task| {
-        loop {
+        while !over {
             // What was begun first goes first; what was just accepted begins in
             // the same turn, so that its bytes leave in the same write.
             driver.finish(task, &mut requests);
             match driver.server.poll_accept(task) {
                 Poll::Pending => break,
+                // Those a client gave up may still run to their end here.
+                Poll::Ready(Some(Ok((_, mut respond)))) if requests.len() >= STREAMS as usize => {
+                    respond.send_reset(Reason::REFUSED_STREAM);
+                }
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     driver.served += 1;
                     requests.push(begin(request, respond));
                 }
-                // Over, in good order or not; what is left to say is said.
-                Poll::Ready(_) => return driver.poll_last_push(task),
+                // In good order or not: no request comes any more. Those under way
+                // see it, and decide whether they have to run to their end.
+                Poll::Ready(_) => over = true,
             }
+        }
+        if over {
+            driver.finish(task, &mut requests);
+            if requests.is_empty() {
+                return driver.poll_last_push(task);
+            }
+            // Its end was seen: only the requests' own deadlines matter.
+            let _ = driver.poll_wait(task, requests.len());
+            return Poll::Pending;
         }
         driver.poll_wait(task, requests.len())
     })
@@ -141,6 +162,7 @@ fn builder(header_size: usize) -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(header_list.max(64 * 1024))
+        .data_frame_budget(FRAME_BUDGET)
         .enable_connect_protocol();
     builder
 }
@@ -158,6 +180,8 @@ struct Driver<'a> {
     parting: Option<Instant>,
     /// How long it may be without one.
     idle: &'a Cell<Duration>,
+    /// How many it may have, by the last one's listener.
+    most: &'a Cell<u64>,
     /// Since when there is no request.
     silent_since: Instant,
     /// Since when the client takes nothing.
@@ -188,7 +212,7 @@ impl Driver<'_> {
     /// Sends what the turn produced, and waits for the next.
     fn poll_wait(&mut self, task: &mut Context<'_>, requests: usize) -> Poll<()> {
         let now = Instant::now();
-        if self.worker.is_stopping() {
+        if self.worker.is_stopping() || self.served >= self.most.get() {
             self.part(task, now);
         }
         match self.io.poll_push(task) {
@@ -233,10 +257,14 @@ impl Driver<'_> {
         }
     }
 
+    /// Sends what is left, and waits a moment for the client's end: bytes left
+    /// unread would turn the close into a reset, which destroys the GOAWAY that
+    /// says why.
     fn poll_last_push(&mut self, task: &mut Context<'_>) -> Poll<()> {
         match self.io.poll_end(task) {
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            Poll::Ready(Ok(())) if self.io.poll_drained(task).is_ready() => Poll::Ready(()),
+            _ => {
                 let now = Instant::now();
                 let since = *self.stuck_since.get_or_insert(now);
                 self.deadline.poll(task, now, since + PARTING)
@@ -253,6 +281,7 @@ async fn exchange(
     respond: SendResponse<Bytes>,
     timer: Timer,
     idle: &Cell<Duration>,
+    most: &Cell<u64>,
 ) -> End {
     let view = worker.view();
     let cx = Cx { worker, view: &view, peer };
@@ -270,10 +299,15 @@ async fn exchange(
     let served = request::serve(cx, &request, &mut client).await;
     if let Some(listener) = served.listener {
         idle.set(listener.config.idle_timeout);
+        most.set(listener.config.max_requests.unwrap_or(u64::MAX));
     }
     match served.response {
         Response::Forwarded(attempt) => forward_response(cx, request, &mut client, attempt).await,
-        Response::Own(answer) => send(cx, &mut client, &answer, request.head.method),
+        Response::Own(answer) => {
+            let end = send(cx, &mut client, &answer, request.head.method);
+            client.decline_rest().await;
+            end
+        }
         Response::Nobody => {
             client.reset(Reason::CANCEL);
             End::Abandoned
@@ -299,10 +333,7 @@ fn send(cx: Cx<'_>, client: &mut Stream, answer: &Answer, method: http1::Method)
         false => client.send_body(body),
     });
     match sent {
-        Ok(()) => {
-            client.decline_rest();
-            End::Finished
-        }
+        Ok(()) => End::Finished,
         Err(_) => End::Abandoned,
     }
 }
@@ -322,6 +353,12 @@ async fn forward_response(
     };
     let bodiless = matches!(response.framing, ResponseFraming::None | ResponseFraming::Length(0));
     let tunnel = response.status == 101;
+    if request.websocket && !tunnel && response.status < 300 {
+        // Over HTTP/1 this is a refusal; here 2xx would mean that the tunnel stands.
+        let why = "success, but not 101, to a WebSocket";
+        let failure = Failure::because(Cause::InvalidHeader, Phase::Response, why);
+        return refuse(cx, client, &failure.at(attempt.picked.backend));
+    }
     if client.send_head(head, bodiless && !tunnel).is_err() {
         return End::Abandoned;
     }
@@ -337,12 +374,11 @@ async fn forward_response(
     let mut download = attempt.pump_down(&response, Framing::Frames, Buffer::none());
     match attempt.download(cx, &request, client, &mut download).await {
         Ok(()) => {
-            let whole = attempt.upload.source_done()
-                || matches!(request.head.framing, RequestFraming::None);
             attempt.release(cx, Instant::now());
-            if !whole {
-                client.decline_rest();
+            if client.was_abandoned() {
+                return End::Abandoned;
             }
+            client.decline_rest().await;
             End::Finished
         }
         Err(cut) if cut.cause == Cause::ClientGone => {

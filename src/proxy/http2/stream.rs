@@ -1,7 +1,9 @@
 //! The client's end of one HTTP/2 request.
 
+use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -15,6 +17,9 @@ use super::timers::Timer;
 use crate::http1::{Field, ResponseHead};
 use crate::proxy::body::{Sink, Source};
 use crate::proxy::client::Downstream;
+
+/// How long the rest of a request that was answered is taken in.
+const DECLINE: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub(super) struct Stream {
@@ -56,12 +61,30 @@ impl Stream {
         }
     }
 
-    /// RFC 9113 8.1: the response is complete, the rest of the request is not
-    /// wanted.
-    pub(super) fn decline_rest(&mut self) {
-        if !self.body.has_end() {
-            self.reset(Reason::NO_ERROR);
+    /// The response is complete, the rest of the request is not wanted (RFC
+    /// 9113 8.1): the library says so, behind what is queued, once this is
+    /// dropped. Before that some of it is read and thrown away: not every client
+    /// keeps a response that is followed by a reset at once.
+    pub(super) async fn decline_rest(&mut self) {
+        if self.body.has_end() || self.cut {
+            return;
         }
+        let until = Instant::now() + DECLINE;
+        poll_fn(|task| {
+            loop {
+                match self.body.poll_fill(task, false) {
+                    Poll::Ready(Ok(n)) if n > 0 => self.body.forget(n),
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return self.timer.poll(task, Instant::now(), until),
+                }
+            }
+        })
+        .await;
+    }
+
+    /// The client gave the request up, and it ran to its end all the same.
+    pub(super) fn was_abandoned(&self) -> bool {
+        self.discard
     }
 
     /// Where the response goes, while somebody wants it.
@@ -85,6 +108,10 @@ impl Source for Stream {
 
     fn is_ended(&self) -> bool {
         self.body.is_ended()
+    }
+
+    fn marks_end(&self) -> bool {
+        self.body.marks_end()
     }
 
     fn take_trailers(&mut self) -> Option<Vec<u8>> {

@@ -15,9 +15,11 @@ use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
+use super::FRAME_BUDGET;
 use super::half::{Receiver, Sender, broken};
 use super::heads;
 use super::io::HeldIo;
+use crate::http1::Method;
 use crate::proxy::body::{Sink, Source};
 use crate::proxy::buffer::Buffer;
 use crate::proxy::conn::Conn;
@@ -81,7 +83,11 @@ impl Shared {
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_send_buffer_size(SEND_BUFFER)
                 .max_header_list_size(header_list)
+                .data_frame_budget(FRAME_BUDGET)
                 .enable_push(false)
+                // Until the backend said how many it takes: what it has not
+                // allowed yet waits in the library, and is not refused.
+                .initial_max_send_streams(1)
                 .handshake::<_, Bytes>(io.clone()),
         );
         let (requests, connection) = poll_fn(|task| {
@@ -134,6 +140,8 @@ pub(crate) struct Exchange {
     response: Option<ResponseFuture>,
     head: Buffer,
     body: Option<Receiver>,
+    /// The response has no content, whatever its fields say.
+    to_head: bool,
     connection: Open,
 }
 
@@ -156,6 +164,7 @@ impl Exchange {
             response: Some(response),
             head: Buffer::none(),
             body: None,
+            to_head: request.head.method == Method::Head,
             connection,
         })
     }
@@ -196,7 +205,8 @@ impl Source for Exchange {
             self.response = None;
             let (parts, body) = response.into_parts();
             self.head = Buffer::small();
-            heads::from_backend(&mut self.head, &parts, body.is_end_stream());
+            let sized = !self.to_head && !matches!(parts.status.as_u16(), 204 | 304);
+            heads::from_backend(&mut self.head, &parts, sized && body.is_end_stream());
             self.body = Some(Receiver::new(body));
             return Poll::Ready(Ok(self.head.len()));
         }
@@ -208,6 +218,11 @@ impl Source for Exchange {
 
     fn is_ended(&self) -> bool {
         self.body.as_ref().is_some_and(Receiver::is_ended)
+    }
+
+    /// Before the head is done with there is content to come or none at all.
+    fn marks_end(&self) -> bool {
+        self.body.is_some()
     }
 
     fn take_trailers(&mut self) -> Option<Vec<u8>> {

@@ -103,7 +103,6 @@ fn a_slow_rapid_reset_ends_the_connection() {
 }
 
 #[test]
-#[ignore = "defect 2: requests that run on after RST_STREAM are not counted"]
 fn requests_that_must_run_to_their_end_are_bounded_too() {
     // A POST whose body arrived runs on when its stream is reset: that must
     // not get a client more than its 128 requests at once.
@@ -334,7 +333,6 @@ fn empty_data_frames_do_not_hang_others() {
 }
 
 #[test]
-#[ignore = "defect 6: 2,072 small DATA frames unread end the connection"]
 fn small_data_frames_are_an_upload_like_any_other() {
     let b1 = Backend::named("B1");
     let site = before(&b1);
@@ -350,7 +348,6 @@ fn small_data_frames_are_an_upload_like_any_other() {
 }
 
 #[test]
-#[ignore = "defect 6: 2,072 small DATA frames unread end the connection"]
 fn small_data_frames_may_wait_for_a_backend() {
     // Within the credit lockgate gave: no reason to end the connection.
     let silent = Silent::new();

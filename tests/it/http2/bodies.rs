@@ -245,7 +245,6 @@ fn write_timeout_ends_a_stream_whose_client_gives_no_window() {
 }
 
 #[test]
-#[ignore = "defect 1: the response is lost when the rest of the request is declined"]
 fn body_timeout_is_408_while_other_streams_go_on() {
     let b1 = Backend::named("B1");
     let site = Site::https().listener("body_timeout = \"300ms\"").backend(&b1).start();
@@ -259,7 +258,6 @@ fn body_timeout_is_408_while_other_streams_go_on() {
 }
 
 #[test]
-#[ignore = "defect 1: the response is lost when the rest of the request is declined"]
 fn an_early_response_reaches_a_client_that_still_sends() {
     for close in ["Connection: close\r\n", ""] {
         let answer = format!("HTTP/1.1 403 Forbidden\r\n{close}Content-Length: 2\r\n\r\nno");
@@ -295,7 +293,6 @@ fn an_early_response_reaches_a_client_that_still_sends() {
 }
 
 #[test]
-#[ignore = "defect 1: the response is lost when the rest of the request is declined"]
 fn refused_uploads_give_their_credit_back() {
     let b1 = Backend::named("B1");
     let site = Site::https()

@@ -128,13 +128,11 @@ fn er_06_a_post_whose_body_had_arrived_completes_after_rst_stream() {
 }
 
 #[test]
-#[ignore = "defect 3: a connection that ends drops its requests in flight"]
 fn er_06_a_post_whose_body_had_arrived_completes_after_a_reset() {
     leaves_a_post(Leaving::Reset);
 }
 
 #[test]
-#[ignore = "defect 3: a connection that ends drops its requests in flight"]
 fn er_06_a_post_whose_body_had_arrived_completes_after_a_close() {
     leaves_a_post(Leaving::Close);
 }
@@ -347,7 +345,6 @@ fn a_connection_without_any_request_is_closed() {
 }
 
 #[test]
-#[ignore = "defect 7: max_requests does not hold over HTTP/2"]
 fn lm_01_max_requests_ends_a_connection_with_goaway() {
     let b1 = Backend::named("B1");
     let site = Site::https().listener("max_requests = 3").backend(&b1).start();

@@ -98,8 +98,23 @@ impl Backend {
         Self::start(name, Script::Connections(Box::new(script)))
     }
 
+    /// The same as [`Backend::named`] on this address and port, also where a
+    /// [`super::Port`] holds it.
+    pub(crate) fn at(name: &str, ip: &str, port: u16) -> Self {
+        use socket2::{Domain, Socket, Type};
+        let address = SocketAddr::new(ip.parse().unwrap(), port);
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.set_reuse_port(true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.listen(128).unwrap();
+        Self::start_on(socket.into(), name, Script::Requests(Box::new(by_path)))
+    }
+
     fn start(name: &str, script: Script) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        Self::start_on(TcpListener::bind(("127.0.0.1", 0)).unwrap(), name, script)
+    }
+
+    fn start_on(listener: TcpListener, name: &str, script: Script) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             name: name.to_owned(),
@@ -394,5 +409,9 @@ impl Silent {
 
     pub(crate) fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 }

@@ -58,17 +58,24 @@ impl Authority {
         self.leaf(names, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// A server certificate that ended in 2001.
+    pub(crate) fn expired(&self, names: &[&str]) -> Leaf {
+        let mut params = params(names, ExtendedKeyUsagePurpose::ServerAuth);
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        self.sign(&params)
+    }
+
     /// A client certificate.
     pub(crate) fn client(&self, name: &str) -> Leaf {
         self.leaf(&[name], ExtendedKeyUsagePurpose::ClientAuth)
     }
 
     fn leaf(&self, names: &[&str], usage: ExtendedKeyUsagePurpose) -> Leaf {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let common_name = names.first().cloned().unwrap_or_default();
-        let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name = named(&common_name);
-        params.extended_key_usages = vec![usage];
+        self.sign(&params(names, usage))
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Leaf {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Leaf {
@@ -99,6 +106,15 @@ impl Leaf {
     pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key_der.clone()).into()
     }
+}
+
+fn params(names: &[&str], usage: ExtendedKeyUsagePurpose) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let common_name = names.first().cloned().unwrap_or_default();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name = named(&common_name);
+    params.extended_key_usages = vec![usage];
+    params
 }
 
 fn named(name: &str) -> DistinguishedName {

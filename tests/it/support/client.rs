@@ -155,6 +155,14 @@ impl Client {
         String::from_utf8_lossy(&head.expect("a head")).into_owned()
     }
 
+    /// Reads so many bytes, whatever they are.
+    #[track_caller]
+    pub(crate) fn read_exactly(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.incoming.exactly(&mut self.io, count, &mut bytes).expect("the bytes come");
+        bytes
+    }
+
     /// Waits for more bytes and shows all that were not used yet, leaving
     /// them there.
     #[track_caller]
@@ -332,6 +340,24 @@ impl TlsOffer {
         let name = ServerName::try_from(self.name.clone()).unwrap();
         let mut session =
             ClientConnection::new(Arc::new(self.config.clone()), name).map_err(io::Error::other)?;
+        while session.is_handshaking() {
+            session.complete_io(&mut stream)?;
+        }
+        Ok(Client::over(stream, |stream| Io::Tls(Box::new(StreamOwned::new(session, stream)))))
+    }
+
+    /// Sends `before` and the first bytes of the handshake in one write, and
+    /// shakes hands.
+    pub(crate) fn connect_behind(&self, port: u16, before: &[u8]) -> io::Result<Client> {
+        let mut stream = connect(port);
+        let name = ServerName::try_from(self.name.clone()).unwrap();
+        let mut session =
+            ClientConnection::new(Arc::new(self.config.clone()), name).map_err(io::Error::other)?;
+        let mut first = before.to_vec();
+        while session.wants_write() {
+            session.write_tls(&mut first)?;
+        }
+        stream.write_all(&first)?;
         while session.is_handshaking() {
             session.complete_io(&mut stream)?;
         }

@@ -8,7 +8,9 @@
 mod backend;
 mod certs;
 mod client;
+mod dns;
 mod exchange;
+mod h2_backend;
 mod h2_client;
 pub(crate) mod h2_frames;
 mod lockgate;
@@ -16,6 +18,7 @@ mod message;
 mod port;
 mod sessions;
 mod site;
+mod tls_backend;
 mod tunnel;
 
 use std::time::{Duration, Instant};
@@ -23,12 +26,15 @@ use std::time::{Duration, Instant};
 pub(crate) use backend::{Backend, Recorded, Silent};
 pub(crate) use certs::{Authority, Leaf, authority, foreign_authority};
 pub(crate) use client::{Client, TlsOffer};
+pub(crate) use dns::{Answer, Kind, NameServer};
 pub(crate) use exchange::Exchange;
+pub(crate) use h2_backend::{Call, H2Backend, H2Options, H2Seen, response, send_all, trailers};
 pub(crate) use h2_client::{H2, H2Response, H2Stream};
 pub(crate) use lockgate::{Finished, Lockgate, Setup};
 pub(crate) use message::{Ending, Response};
 pub(crate) use port::Port;
 pub(crate) use site::{Site, SiteBuilder, group, http_listener, https_listener};
+pub(crate) use tls_backend::{TlsBackend, TlsServer};
 pub(crate) use tunnel::{Ended, SWITCHING, UPGRADE};
 
 /// The longest any step may take before a test is called hanging. Generous:

@@ -1,6 +1,6 @@
 //! The usual case: one listener for `a.test`, one group `web`.
 
-use super::{Backend, Client, Lockgate, Port, Response, Setup};
+use super::{Backend, Client, Leaf, Lockgate, Port, Response, Setup};
 
 /// A running lockgate with one listener.
 #[derive(Debug)]
@@ -119,6 +119,18 @@ impl SiteBuilder {
     /// Tables of `lockgate.toml`.
     pub(crate) fn process(mut self, text: &str) -> Self {
         self.setup = self.setup.process(text);
+        self
+    }
+
+    /// A file anywhere in the directory.
+    pub(crate) fn any_file(mut self, name: &str, text: &str) -> Self {
+        self.setup = self.setup.any_file(name, text);
+        self
+    }
+
+    /// `certs/NAME.crt` and `certs/NAME.key`.
+    pub(crate) fn leaf(mut self, name: &str, leaf: &Leaf) -> Self {
+        self.setup = self.setup.leaf(name, leaf);
         self
     }
 
