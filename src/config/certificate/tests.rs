@@ -1,3 +1,5 @@
+//! PEM files that are missing, broken, mismatched or expired, each said with path and remedy.
+
 use std::fs;
 
 use rcgen::{CertificateParams, KeyPair};

@@ -1,3 +1,5 @@
+//! The demo backends over real sockets.
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 

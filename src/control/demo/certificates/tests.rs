@@ -1,3 +1,5 @@
+//! Development certificates: made, kept, made anew, and never another's overwritten.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The demo backends' side of HTTP/1, without sockets.
+
 use super::*;
 
 fn page(status: u16, ms: u64) -> Ask {

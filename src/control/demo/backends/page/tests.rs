@@ -1,3 +1,5 @@
+//! The demo page: its values escaped, its links those of the shipped games.
+
 use std::sync::atomic::AtomicU64;
 
 use super::*;
