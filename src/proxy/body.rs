@@ -191,7 +191,8 @@ impl Pump {
                     self.trailers(source.input().get(..n).unwrap_or_default())?;
                     source.consume(n);
                 }
-                Step::Done if source.marks_end() && !source.is_ended() => {
+                // Not where no body was announced: what comes then is a tunnel's.
+                Step::Done if self.content > 0 && source.marks_end() && !source.is_ended() => {
                     match self.poll_more(cx, source, sink) {
                         Poll::Ready(Ok(())) if !source.input().is_empty() => {
                             return Poll::Ready(Err(PumpError::Malformed("more than its length")));
