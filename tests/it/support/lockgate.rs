@@ -7,12 +7,15 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{Client, DEADLINE, Leaf, authority, eventually};
+
+/// How long the log of a test that failed is waited for.
+const LAST_LINES: Duration = Duration::from_millis(300);
 
 /// A config directory that is being put together.
 #[derive(Debug)]
@@ -274,6 +277,11 @@ impl Lockgate {
 
 impl Drop for Lockgate {
     fn drop(&mut self) {
+        if thread::panicking() {
+            // Its log is written by a thread of its own: the last lines are
+            // those that say what went wrong.
+            thread::sleep(LAST_LINES);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         let log = self.log();
@@ -340,7 +348,7 @@ fn wait_for(child: &mut Child) -> std::process::ExitStatus {
             let _ = child.kill();
             panic!("the process never ended");
         }
-        thread::sleep(std::time::Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
