@@ -102,7 +102,10 @@ impl Client {
     /// Sends `block` again and again until nobody takes any more for half a
     /// second or `limit` is reached; gives back how much went.
     pub(crate) fn send_until_blocked(&mut self, block: &[u8], limit: usize) -> usize {
-        self.socket().set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        let blocked = Some(Duration::from_millis(500));
+        // A TLS client also looks for what has come before it gives up.
+        self.socket().set_read_timeout(blocked).unwrap();
+        self.socket().set_write_timeout(blocked).unwrap();
         let mut sent = 0;
         while sent < limit {
             match self.io.write(block) {
@@ -110,6 +113,7 @@ impl Client {
                 Err(_) => break,
             }
         }
+        self.socket().set_read_timeout(Some(DEADLINE)).unwrap();
         self.socket().set_write_timeout(Some(DEADLINE)).unwrap();
         sent
     }
