@@ -47,6 +47,7 @@ pub(super) fn read(
         connect_timeout: settings.connect_timeout,
         response_timeout: settings.response_timeout,
         tunnel_timeout: settings.tunnel_timeout,
+        sticky: None,
     })
 }
 

@@ -16,6 +16,9 @@ use crate::policy::access::{Access, Networks};
 use crate::policy::balance::Balance;
 use crate::policy::headers::ForwardedFields;
 use crate::policy::route::Domain;
+use crate::policy::sticky::{KeyRing, Life};
+
+pub use crate::policy::sticky::AdminState;
 
 /// Everything that was read and found good.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct Process {
     pub dns_servers: Vec<SocketAddr>,
     /// How long a graceful stop waits for what is in flight, default 30 s.
     pub shutdown_deadline: Duration,
+    /// `secret` or `secret_file`; `None` = the one in the state directory.
+    pub secrets: Option<KeyRing>,
 }
 
 /// `[limits]` of `lockgate.toml`.
@@ -258,6 +263,61 @@ pub struct Group {
     pub response_timeout: Duration,
     /// Silence of a tunnel (WebSocket) in both directions, default 1 h.
     pub tunnel_timeout: Duration,
+    /// Clients come back to the backend they were on; `None` = each request is
+    /// picked anew.
+    pub sticky: Option<Sticky>,
+}
+
+/// Which cookie binds a client to a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sticky {
+    /// The cookie's name; of an inserted one `SERVERID` by default (CLB).
+    pub cookie: String,
+    /// Whose cookie it is.
+    pub mode: StickyMode,
+}
+
+/// See [`crate::policy::sticky`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StickyMode {
+    /// Our own.
+    Insert {
+        /// How long it binds, by default 1 h without a request.
+        life: Life,
+        /// What a browser is told of it.
+        attributes: CookieAttributes,
+    },
+    /// The application's; its life is the application's matter.
+    Rewrite,
+}
+
+/// The attributes of an inserted cookie. What is `None` depends on the
+/// listener: over `https` it is `Secure; SameSite=None`, over `http` neither.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieAttributes {
+    /// `Domain`; `None` = only the host itself.
+    pub domain: Option<String>,
+    /// `Path`, default `/`.
+    pub path: String,
+    /// `Secure`.
+    pub secure: Option<bool>,
+    /// `HttpOnly`, default true.
+    pub http_only: bool,
+    /// `SameSite`.
+    pub same_site: Option<SameSite>,
+    /// `Partitioned` (CHIPS), default false; only where it is `Secure`.
+    pub partitioned: bool,
+}
+
+/// From which sites' pages a browser sends the cookie (RFC 6265bis 5.6.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// Only from the game's own.
+    Strict,
+    /// Also when a link leads there.
+    Lax,
+    /// From all: a game in another site's frame needs it.
+    None,
 }
 
 /// One server of a group.
@@ -368,14 +428,4 @@ impl Default for UpstreamTls {
     fn default() -> Self {
         UpstreamTls { roots: None, server_name: None, client: None, verify: true }
     }
-}
-
-/// What the operator wants of a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AdminState {
-    /// Serves.
-    #[default]
-    Ready,
-    /// Gets no requests.
-    Maint,
 }

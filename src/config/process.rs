@@ -41,6 +41,7 @@ impl Default for ProcessFile {
                 proxy_protocol: Networks::default(),
                 dns_servers: Vec::new(),
                 shutdown_deadline: Duration::from_secs(30),
+                secrets: None,
             },
             admin: None,
             listener: ListenerSettings::default(),
