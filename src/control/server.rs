@@ -53,7 +53,8 @@ pub fn run(
         0 => thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
-    let snapshot = Snapshot::build(config, 1).map_err(|error| error.to_string())?;
+    let secrets = process.secrets.clone().unwrap_or_default();
+    let snapshot = Snapshot::build(config, 1, &secrets).map_err(|error| error.to_string())?;
     let dns = process.dns_servers.clone();
     let bound = sockets::bind(&snapshot, workers);
     for problem in &bound.failed {

@@ -301,7 +301,7 @@ async fn forward_response(
     let mut stay = false;
     let speaks_chunked = request.head.version == Version::Http11;
     let uploaded = attempt.upload.source_done();
-    let taken = attempt.take_response(|head, fields, response, edits| {
+    let taken = attempt.take_response(|head, fields, response, additions| {
         let is_unsized =
             matches!(response.framing, ResponseFraming::Chunked | ResponseFraming::UntilClose);
         chunked = is_unsized && speaks_chunked;
@@ -309,7 +309,7 @@ async fn forward_response(
         // nor can a body that the client may or may not still send.
         stay = may_stay && (chunked || !is_unsized) && uploaded;
         let form = ResponseForm { version: request.head.version, chunked, keep_alive: stay };
-        headers::write_response(&mut out, cx, head, fields, response, edits, form);
+        headers::write_response(&mut out, cx, head, fields, response, additions, form);
         Some(())
     });
     let Some((response, ())) = taken else { return After::Reset };

@@ -11,14 +11,14 @@ use super::body::{Framing, Pump, PumpError, Source as _, Waiting};
 use super::buffer::{Buffer, FieldList};
 use super::client::Downstream;
 use super::error::{Cause, Failure, Phase};
-use super::headers;
+use super::headers::{self, Additions};
 use super::message::{Cx, Request, is_websocket};
 use super::pick::Picked;
 use super::respond::{self, Place};
 use super::route::Route;
+use super::sticky::{Binding, SetCookie};
 use super::tunnel::Tunnel;
 use super::upstream::{Upstream, open};
-use crate::config::HeaderEdits;
 use crate::http1::{
     BodyDecoder, Field, HeadLimits, RequestFraming, ResponseFraming, ResponseHead, Scan, Version,
     parse_response,
@@ -38,6 +38,7 @@ const MAX_INTERIM: u32 = 32;
 pub(super) struct Attempt<'a> {
     pub(super) picked: Picked<'a>,
     pub(super) route: Route<'a>,
+    binding: Option<Binding<'a>>,
     upstream: Upstream,
     /// Client to backend: the request's head and body.
     pub(super) upload: Pump,
@@ -65,6 +66,7 @@ pub(super) async fn attempt<'a>(
     request: &Request,
     route: Route<'a>,
     picked: Picked<'a>,
+    binding: Option<Binding<'a>>,
     client: &mut impl Downstream,
 ) -> Result<Box<Attempt<'a>>, Failure> {
     let start = Instant::now();
@@ -102,6 +104,7 @@ pub(super) async fn attempt<'a>(
         gone: None,
         picked,
         route,
+        binding,
         upstream,
     });
     poll_fn(|task| attempt.poll_response(task, request, client)).await?;
@@ -294,17 +297,21 @@ impl Attempt<'_> {
     }
 
     /// Takes the final response's head: what `write` makes of its bytes, its
-    /// fields and the rule's edits. `None` where there is no such head, or
+    /// fields and what we add. `None` where there is no such head, or
     /// `write` makes nothing of it.
     pub(super) fn take_response<T>(
         &mut self,
-        write: impl FnOnce(&[u8], &[Field], &ResponseHead, &HeaderEdits) -> Option<T>,
+        write: impl FnOnce(&[u8], &[Field], &ResponseHead, &Additions<'_>) -> Option<T>,
     ) -> Option<(ResponseHead, T)> {
         let response = self.response.clone()?;
         let len = response.len as usize;
         let head = self.upstream.input().get(..len)?;
-        let edits = &self.route.rule.config.response_headers;
-        let written = write(head, &self.fields, &response, edits)?;
+        let cookie = self.binding.as_ref().map_or(SetCookie::None, |binding| {
+            let (served, protocol) = (self.picked.place, self.route.port.protocol);
+            binding.answer(served, protocol, head, &self.fields, &response)
+        });
+        let additions = Additions { edits: &self.route.rule.config.response_headers, cookie };
+        let written = write(head, &self.fields, &response, &additions)?;
         self.upstream.consume(len);
         Some((response, written))
     }

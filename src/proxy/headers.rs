@@ -7,12 +7,14 @@
 use super::buffer::Buffer;
 use super::message::{Cx, IpText, Request};
 use super::route::Route;
+use super::sticky::SetCookie;
 use crate::config::HeaderEdits;
 use crate::http1::{
     Field, Known, Method, RequestFraming, ResponseFraming, ResponseHead, Target, Version,
     is_nominated, may_be_nominated,
 };
 use crate::policy::headers::{ForwardedFields, write_forwarded};
+use crate::policy::sticky::cookies::without_ours;
 
 /// Both ways (RFC 6455 4.1 and 4.2.2).
 const UPGRADE: &[u8] = b"Connection: Upgrade\r\nUpgrade: websocket\r\n";
@@ -40,6 +42,7 @@ pub(super) fn write_request(
     let edits = &route.rule.config.request_headers;
     let nominated = request.head.nominated;
     let head = request.bytes.filled();
+    let cookies = &route.listener.cookies;
     copy_fields(out, head, &request.fields, |field| {
         let keep = match field.known {
             Known::Other
@@ -62,8 +65,20 @@ pub(super) fn write_request(
             // what belongs to the client's connection, and look-alikes.
             _ => false,
         };
-        keep && !(nominated && names(head, &request.fields, field))
-            && !is_edited(edits, field.name.of(head))
+        if !keep
+            || (nominated && names(head, &request.fields, field))
+            || is_edited(edits, field.name.of(head))
+        {
+            return Line::Drop;
+        }
+        if field.known != Known::Cookie || cookies.is_empty() {
+            return Line::Keep;
+        }
+        match without_ours(field.value.of(head), cookies) {
+            None => Line::Keep,
+            Some(rest) if rest.is_empty() => Line::Drop,
+            Some(rest) => Line::Instead(rest),
+        }
     });
     match request.head.framing {
         RequestFraming::None => {}
@@ -191,6 +206,15 @@ pub(super) struct ResponseForm {
     pub(super) keep_alive: bool,
 }
 
+/// What lockgate itself has to say in the head of a backend's response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Additions<'a> {
+    /// The rule's.
+    pub(super) edits: &'a HeaderEdits,
+    /// The sticky group's.
+    pub(super) cookie: SetCookie<'a>,
+}
+
 /// Writes the head of a backend's response for the client.
 pub(super) fn write_response(
     out: &mut Buffer,
@@ -198,12 +222,17 @@ pub(super) fn write_response(
     head: &[u8],
     fields: &[Field],
     response: &ResponseHead,
-    edits: &HeaderEdits,
+    additions: &Additions<'_>,
     form: ResponseForm,
 ) {
     write_status_line(out, head, response);
+    let Additions { edits, cookie } = additions;
     let kept = ResponseFields::of(head, fields, response, edits);
-    copy_fields(out, head, fields, |field| kept.keeps(field));
+    copy_fields(out, head, fields, |field| match cookie.rewritten(head, field) {
+        _ if !kept.keeps(field) => Line::Drop,
+        None => Line::Keep,
+        Some(value) => Line::Instead(value),
+    });
     if !response.has_date && !is_edited(edits, b"Date") {
         cx.worker.with_date(|date| push_field(out, b"Date", date.as_bytes()));
     }
@@ -214,6 +243,11 @@ pub(super) fn write_response(
         out.push(UPGRADE);
     } else {
         push_connection(out, form.version, form.keep_alive);
+    }
+    if let Some(parts) = cookie.inserted() {
+        out.push(b"Set-Cookie: ");
+        parts.into_iter().for_each(|part| out.push(part));
+        out.push(b"\r\n");
     }
     push_edits(out, edits);
     out.push(b"\r\n");
@@ -229,7 +263,10 @@ pub(super) fn write_interim(
     write_status_line(out, head, response);
     let edits = HeaderEdits::default();
     let kept = ResponseFields::of(head, fields, response, &edits);
-    copy_fields(out, head, fields, |field| kept.keeps(field));
+    copy_fields(out, head, fields, |field| match kept.keeps(field) {
+        true => Line::Keep,
+        false => Line::Drop,
+    });
     out.push(b"\r\n");
 }
 
@@ -336,24 +373,36 @@ pub(super) fn is_edited(edits: &HeaderEdits, name: &[u8]) -> bool {
     edits.remove.iter().any(|other| same(other)) || edits.set.iter().any(|(other, _)| same(other))
 }
 
-/// Copies the lines `keep` says yes to, neighbouring ones together.
+/// What becomes of a field's line.
+enum Line {
+    Keep,
+    Drop,
+    /// It gets another value.
+    Instead(Vec<u8>),
+}
+
+/// Copies the lines that are kept, neighbouring ones together.
 fn copy_fields(
     out: &mut Buffer,
     head: &[u8],
     fields: &[Field],
-    mut keep: impl FnMut(&Field) -> bool,
+    mut decide: impl FnMut(&Field) -> Line,
 ) {
     let mut run = match fields.first() {
         Some(first) => first.name.start..first.name.start,
         None => return,
     };
     for field in fields {
-        if keep(field) {
+        let line = decide(field);
+        if matches!(line, Line::Keep) {
             run.end = field.end;
             continue;
         }
         push_range(out, head, &run);
         run = field.end..field.end;
+        if let Line::Instead(value) = line {
+            push_field(out, field.name.of(head), &value);
+        }
     }
     push_range(out, head, &run);
 }

@@ -3,7 +3,8 @@
 //! 1. [`accept`] takes a connection,
 //! 2. [`tls`] shakes hands,
 //! 3. [`connection`] (HTTP/1) or [`http2`] reads requests and sends responses,
-//! 4. [`request`] decides what happens to each, with [`route`] and [`pick`],
+//! 4. [`request`] decides what happens to each, with [`route`], [`pick`] and
+//!    [`sticky`],
 //! 5. [`forward`] sends it to a backend, over a connection of the [`pool`],
 //! 6. [`respond`] answers what lockgate answers itself.
 //!
@@ -25,6 +26,7 @@ mod connect;
 mod forward;
 mod pick;
 mod pool;
+mod sticky;
 mod upstream;
 // 6.
 mod respond;

@@ -6,19 +6,28 @@ use std::sync::Arc;
 use super::error::{Cause, Failure, Phase};
 use super::message::{Cx, Request};
 use super::route::Route;
+use super::sticky::Binding;
 use crate::http1::Known;
 use crate::policy::balance::{Balance, Draw, HashKey, key_hash, pick};
 use crate::policy::headers::cookie;
 use crate::policy::route::normalize_path;
+use crate::policy::sticky::Direction;
 use crate::state::{Backend, Group};
 
-/// Picks by the group's balance among the backends that are available.
+/// Picks the backend a client is bound to, else by the group's balance among
+/// those that are available.
 pub(super) fn pick_backend<'a>(
     cx: Cx<'a>,
     request: &Request,
     route: &Route<'a>,
     group: &'a Group,
+    binding: Option<&mut Binding<'a>>,
 ) -> Result<Picked<'a>, Failure> {
+    if let Some(binding) = binding
+        && let Some(home) = pick_home(group, binding)
+    {
+        return Ok(home);
+    }
     let draw = Draw {
         key: match &group.config.balance {
             Balance::Hash(key) => hash_key(key, request, route),
@@ -39,11 +48,11 @@ pub(super) fn pick_backend<'a>(
             &group.schedule,
             &mut cursor.borrow_mut(),
             draw,
-            |at| group.backends.get(at).is_some_and(|backend| backend.is_available()),
+            |at| group.backends.get(at).is_some_and(|backend| backend.standing().takes_new()),
             |at| group.backends.get(at).map_or(0, |backend| backend.load()),
         );
-        let Some(backend) = place.and_then(|at| group.backends.get(at)) else { break };
-        if let Some(picked) = Picked::new(group, backend) {
+        let Some(place) = place else { break };
+        if let Some(picked) = Picked::new(group, place) {
             return Ok(picked);
         }
     }
@@ -55,6 +64,21 @@ pub(super) fn pick_backend<'a>(
         ));
     }
     Err(Failure::new(Cause::NoAvailableBackend, Phase::Pick))
+}
+
+/// The backend the client is bound to, while it may go there; else the binding
+/// notes whether it stays.
+fn pick_home<'a>(group: &'a Group, binding: &mut Binding<'a>) -> Option<Picked<'a>> {
+    let place = binding.home()?;
+    let direction = group.backends.get(place)?.standing().direction();
+    if direction == Direction::Home
+        && let Some(picked) = Picked::new(group, place)
+    {
+        return Some(picked);
+    }
+    // It is full, perhaps only since another worker took its last place.
+    binding.session.stays = direction != Direction::Anew;
+    None
 }
 
 /// The value a request is hashed by; where it has none, its address, so that
@@ -81,17 +105,20 @@ fn hash_key(key: &HashKey, request: &Request, route: &Route<'_>) -> u64 {
 pub(super) struct Picked<'a> {
     pub(super) group: &'a Group,
     pub(super) backend: &'a Arc<Backend>,
+    /// Its place in the group.
+    pub(super) place: usize,
     counted: bool,
 }
 
 impl<'a> Picked<'a> {
     /// `None` when its last place was taken since the pick.
-    pub(super) fn new(group: &'a Group, backend: &'a Arc<Backend>) -> Option<Picked<'a>> {
+    fn new(group: &'a Group, place: usize) -> Option<Picked<'a>> {
+        let backend = group.backends.get(place)?;
         let counted = group.counts_load();
         if counted && !backend.enter() {
             return None;
         }
-        Some(Picked { group, backend, counted })
+        Some(Picked { group, backend, place, counted })
     }
 
     /// Keeps the place beyond the request, for a tunnel.

@@ -8,6 +8,7 @@ use super::message::{Cx, Request};
 use super::pick::pick_backend;
 use super::respond::{self, Answer, Place};
 use super::route::{self, Route};
+use super::sticky::Binding;
 use crate::config::Action;
 use crate::http1::RequestFraming;
 use crate::state::{Group, Listener};
@@ -93,9 +94,12 @@ async fn forward<'a>(
     {
         return Err(Failure::because(Cause::BodyTooLarge, Phase::Request, "max_body"));
     }
-    let picked = pick_backend(cx, request, &route, group)?;
+    let mut binding = group.sticky.as_ref().map(|sticky| Binding::read(cx.worker, request, sticky));
+    let picked = pick_backend(cx, request, &route, group, binding.as_mut())?;
     let backend = picked.backend;
-    attempt(cx, request, route, picked, client).await.map_err(|failure| failure.at(backend))
+    attempt(cx, request, route, picked, binding, client)
+        .await
+        .map_err(|failure| failure.at(backend))
 }
 
 /// Turns a failure into what the client gets, and logs it.

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use super::http2::upstream::Shared as SharedUpstream;
 use super::pool::Pool;
+use super::sticky::StickyCounts;
 use crate::policy::balance::Cursor;
+use crate::policy::sticky::Seconds;
 use crate::state::{Live, Snapshot};
 use crate::telemetry::failures::FailureLog;
 
@@ -66,6 +68,8 @@ pub(super) struct Worker {
     emptied: Notify,
     dice: Cell<u64>,
     request_ids: Cell<u64>,
+    /// What clients' sticky cookies were worth.
+    pub(super) sticky: StickyCounts,
     date: RefCell<(u64, String)>,
 }
 
@@ -93,6 +97,7 @@ impl Worker {
             emptied: Notify::new(),
             dice: Cell::new(seed | 1),
             request_ids: Cell::new(seed.rotate_left(32)),
+            sticky: StickyCounts::default(),
             date: RefCell::default(),
         }
     }
@@ -122,6 +127,12 @@ impl Worker {
         let id = self.request_ids.get().wrapping_add(1);
         self.request_ids.set(id);
         id
+    }
+
+    /// Seconds since 1970, as cookies count them.
+    pub(super) fn unix_seconds(&self) -> Seconds {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.map_or(0, |since| Seconds::try_from(since.as_secs()).unwrap_or(Seconds::MAX))
     }
 
     /// Calls `write` with the current time as HTTP writes it, for instance

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 
+use super::sticky::Sticky;
 use super::upstream;
-use crate::config::{self, AdminState, Upstream};
+use crate::config::{self, Upstream};
 use crate::policy::balance::{Balance, Member, Schedule, key_hash};
+use crate::policy::sticky::{KeyRing, Standing};
 
 /// A group of the snapshot: its settings, its backends, and what the balance
 /// computed of them.
@@ -25,12 +27,18 @@ pub struct Group {
     pub schedule: Schedule,
     /// For `https`: what its handshakes use.
     pub tls: Option<Arc<ClientConfig>>,
+    /// For a sticky group.
+    pub sticky: Option<Sticky>,
     /// Somebody asks for the load of its backends: `wlc`, `p2c`, or a limit.
     counts_load: bool,
 }
 
 impl Group {
-    pub(super) fn new(game: Arc<str>, config: config::Group) -> Result<Group, String> {
+    pub(super) fn new(
+        game: Arc<str>,
+        config: config::Group,
+        secrets: &KeyRing,
+    ) -> Result<Group, String> {
         let tls = match &config.protocol {
             Upstream::Https(tls) => Some(upstream::client_config(tls)?),
             _ => None,
@@ -48,7 +56,8 @@ impl Group {
         let counts_load = matches!(config.balance, Balance::Wlc | Balance::P2c)
             || config.backends.iter().any(|backend| backend.max_connections.is_some());
         let backends = config.backends.iter().cloned().map(|b| Arc::new(Backend::new(b))).collect();
-        Ok(Group { game, config, backends, schedule, tls, counts_load })
+        let sticky = Sticky::new(&game, &config, secrets);
+        Ok(Group { game, config, backends, schedule, tls, sticky, counts_load })
     }
 
     /// Whether requests in flight have to be counted.
@@ -97,10 +106,10 @@ impl Backend {
         self.addresses.store(Arc::new(addresses));
     }
 
-    /// May be picked: in service and not full.
+    /// How it stands at the moment.
     #[must_use]
-    pub fn is_available(&self) -> bool {
-        self.config.state == AdminState::Ready && !self.is_full()
+    pub fn standing(&self) -> Standing {
+        Standing { admin: self.config.state, full: self.is_full(), ..Standing::default() }
     }
 
     /// As many requests in flight as `max_connections` allows.
@@ -136,6 +145,7 @@ impl Backend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AdminState;
 
     fn backend(max: Option<u32>) -> Backend {
         Backend::new(config::Backend {
@@ -152,9 +162,9 @@ mod tests {
     fn the_last_place_is_given_once() {
         let backend = backend(Some(2));
         assert!(backend.enter() && backend.enter());
-        assert!(!backend.enter() && !backend.is_available());
+        assert!(!backend.enter() && !backend.standing().takes_new());
         assert_eq!(backend.load(), 2);
         backend.leave();
-        assert!(backend.is_available() && backend.enter());
+        assert!(backend.standing().takes_new() && backend.enter());
     }
 }

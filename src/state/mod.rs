@@ -4,8 +4,10 @@
 mod group;
 mod identity;
 mod snapshot;
+mod sticky;
 mod upstream;
 
 pub use group::{Backend, Group};
 pub use identity::Identity;
 pub use snapshot::{BuildError, Listener, Live, Port, Rule, Snapshot};
+pub use sticky::{Mode as StickyMode, Sticky};

@@ -7,9 +7,11 @@ use std::{collections::BTreeMap, fmt};
 
 use arc_swap::ArcSwap;
 
-use super::{Group, Identity};
+use super::{Group, Identity, StickyMode};
 use crate::config::{self, Action, Config, Process, Protocol};
 use crate::policy::route::{HostTable, PathTable};
+use crate::policy::sticky::KeyRing;
+use crate::policy::sticky::cookies::CookieNames;
 
 /// Holds the current snapshot. Readers keep what they loaded; it is only ever
 /// replaced as a whole.
@@ -85,6 +87,9 @@ pub struct Listener {
     pub rules: Vec<Rule>,
     /// For `https`.
     pub identity: Option<Arc<Identity>>,
+    /// The cookies of its sticky groups, which no backend gets to see as
+    /// clients send them.
+    pub cookies: CookieNames,
 }
 
 /// A rule, its group resolved.
@@ -117,7 +122,11 @@ impl Snapshot {
     ///
     /// # Errors
     /// When rustls refuses a listener's TLS settings.
-    pub fn build(config: Config, generation: u64) -> Result<Snapshot, BuildError> {
+    pub fn build(
+        config: Config,
+        generation: u64,
+        secrets: &KeyRing,
+    ) -> Result<Snapshot, BuildError> {
         let mut snapshot = Snapshot {
             generation,
             process: config.process,
@@ -130,12 +139,13 @@ impl Snapshot {
             let first_group = snapshot.groups.len();
             for group in game.groups {
                 let line = group.line;
-                let group = Group::new(Arc::clone(&game.name), group)
+                let group = Group::new(Arc::clone(&game.name), group, secrets)
                     .map_err(|reason| BuildError { game: Arc::clone(&game.name), line, reason })?;
                 snapshot.groups.push(group);
             }
             for listener in game.listeners {
-                let listener = Listener::new(Arc::clone(&game.name), listener, first_group)?;
+                let mut listener = Listener::new(Arc::clone(&game.name), listener, first_group)?;
+                listener.cookies = snapshot.cookies_of(&listener.rules);
                 let index = snapshot.listeners.len();
                 for number in &listener.config.ports {
                     ports
@@ -148,6 +158,22 @@ impl Snapshot {
         }
         snapshot.ports = ports.into_values().collect();
         Ok(snapshot)
+    }
+
+    /// The cookies of the sticky groups these rules lead to.
+    fn cookies_of(&self, rules: &[Rule]) -> CookieNames {
+        let mut names = CookieNames::default();
+        let groups = rules.iter().filter_map(|rule| self.groups.get(rule.group?));
+        for sticky in groups.filter_map(|group| group.sticky.as_ref()) {
+            let list = match sticky.mode {
+                StickyMode::Insert { .. } => &mut names.inserted,
+                StickyMode::Rewrite => &mut names.rewritten,
+            };
+            if !list.contains(&sticky.name) {
+                list.push(sticky.name.clone());
+            }
+        }
+        names
     }
 
     /// The port of that number.
@@ -215,6 +241,6 @@ impl Listener {
             None => None,
             Some(tls) => Some(Arc::new(Identity::new(tls, config.http2).map_err(error)?)),
         };
-        Ok(Listener { game, config, paths, rules, identity })
+        Ok(Listener { game, config, paths, rules, identity, cookies: CookieNames::default() })
     }
 }

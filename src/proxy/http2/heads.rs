@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use h2::ext::Protocol;
-use http::header::{COOKIE, HOST};
+use http::header::{COOKIE, HOST, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
@@ -18,9 +18,10 @@ use crate::http1::{
 };
 use crate::proxy::buffer::{Buffer, FieldList};
 use crate::proxy::error::{Cause, Failure, Phase};
-use crate::proxy::headers::{self, ResponseFields};
+use crate::proxy::headers::{self, Additions, ResponseFields};
 use crate::proxy::message::{Cx, Request};
 use crate::proxy::respond::{self, Answer};
+use crate::proxy::sticky::SetCookie;
 
 /// `Sec-WebSocket-Key` of a WebSocket begun by RFC 8441, which has none: the
 /// backend wants 16 bytes in base64, and nobody checks its answer to it.
@@ -111,16 +112,20 @@ pub(super) fn response(
     head: &[u8],
     fields: &[Field],
     response: &ResponseHead,
-    edits: &HeaderEdits,
+    additions: &Additions<'_>,
 ) -> Option<Response<()>> {
+    let Additions { edits, cookie } = additions;
     let kept = ResponseFields::of(head, fields, response, edits);
-    let mut map = map_of(head, &kept)?;
+    let mut map = map_of(head, &kept, cookie)?;
     if !response.has_date && !headers::is_edited(edits, b"Date") {
         cx.worker.with_date(|date| {
             if let Ok(date) = HeaderValue::from_str(date) {
                 map.insert(http::header::DATE, date);
             }
         });
+    }
+    if let Some(parts) = cookie.inserted() {
+        map.append(SET_COOKIE, HeaderValue::from_maybe_shared(Bytes::from(parts.concat())).ok()?);
     }
     for (name, value) in &edits.set {
         // They were checked when the configuration was read.
@@ -143,7 +148,7 @@ pub(super) fn interim(
 ) -> Option<Response<()>> {
     let edits = HeaderEdits::default();
     let kept = ResponseFields::of(head, fields, response, &edits);
-    finished(response.status, map_of(head, &kept)?)
+    finished(response.status, map_of(head, &kept, &SetCookie::None)?)
 }
 
 /// An answer of lockgate's own: its head, and its body's bytes.
@@ -162,7 +167,7 @@ pub(super) fn answer(
     let parsed = parse_response(head, &limits, method, fields.as_mut()).ok()?;
     let edits = HeaderEdits::default();
     let kept = ResponseFields::of(head, &fields, &parsed, &edits);
-    Some((finished(parsed.status, map_of(head, &kept)?)?, body.to_vec()))
+    Some((finished(parsed.status, map_of(head, &kept, &SetCookie::None)?)?, body.to_vec()))
 }
 
 /// A request's head for an HTTP/2 backend, made of what an HTTP/1 backend
@@ -230,14 +235,16 @@ pub(super) fn from_backend(out: &mut Buffer, parts: &http::response::Parts, bodi
 }
 
 /// One copy of the head for all values together.
-fn map_of(head: &[u8], kept: &ResponseFields<'_>) -> Option<HeaderMap> {
+fn map_of(head: &[u8], kept: &ResponseFields<'_>, cookie: &SetCookie<'_>) -> Option<HeaderMap> {
     let shared = Bytes::copy_from_slice(head);
     let mut map = HeaderMap::with_capacity(16);
     for field in kept.iter() {
         let name = HeaderName::from_bytes(field.name.of(head)).ok()?;
-        let value = field.value.start as usize..field.value.end as usize;
-        let value = HeaderValue::from_maybe_shared(shared.slice(value)).ok()?;
-        map.append(name, value);
+        let value = match cookie.rewritten(head, field) {
+            Some(value) => Bytes::from(value),
+            None => shared.slice(field.value.start as usize..field.value.end as usize),
+        };
+        map.append(name, HeaderValue::from_maybe_shared(value).ok()?);
     }
     Some(map)
 }

@@ -345,8 +345,8 @@ async fn forward_response(
     client: &mut Stream,
     mut attempt: Box<Attempt<'_>>,
 ) -> End {
-    let Some((response, head)) = attempt.take_response(|head, fields, response, edits| {
-        heads::response(cx, head, fields, response, edits)
+    let Some((response, head)) = attempt.take_response(|head, fields, response, additions| {
+        heads::response(cx, head, fields, response, additions)
     }) else {
         client.reset(Reason::INTERNAL_ERROR);
         return End::Finished;

@@ -1,0 +1,215 @@
+//! Keeps a client on its backend: what its cookie says before a backend is
+//! picked, and which cookie goes back with the response.
+
+use std::cell::Cell;
+
+use super::message::Request;
+use super::worker::Worker;
+use crate::config::Protocol;
+use crate::http1::{Field, Known, ResponseHead};
+use crate::policy::sticky::cookies::{token_of, token_place, values};
+use crate::policy::sticky::{Bound, InsertToken, Reject, RewriteToken, Seconds, Session};
+use crate::state::{Sticky, StickyMode};
+
+/// A request's binding to a backend of its sticky group.
+#[derive(Debug)]
+pub(super) struct Binding<'a> {
+    sticky: &'a Sticky,
+    pub(super) session: Session,
+    now: Seconds,
+}
+
+impl<'a> Binding<'a> {
+    /// What the request's cookie says. Where several have the name, the first
+    /// that is worth something.
+    pub(super) fn read(worker: &Worker, request: &Request, sticky: &'a Sticky) -> Binding<'a> {
+        let now = worker.unix_seconds();
+        let mut verdict = None;
+        for value in request
+            .all(Known::Cookie)
+            .flat_map(|field| values(request.text(field.value), sticky.name.as_bytes()))
+        {
+            let worth = worth(sticky, value, now);
+            let better = worth.is_ok() || verdict.is_none();
+            if better {
+                verdict = Some(worth);
+            }
+            if worth.is_ok() {
+                break;
+            }
+        }
+        worker.sticky.note(verdict);
+        let bound = verdict.and_then(Result::ok);
+        let tag = match bound {
+            Some(bound) => bound.tag,
+            // Half of 64 random bits.
+            None => (worker.chance() >> 32) as u32,
+        };
+        Binding { sticky, session: Session { bound, stays: false, tag }, now }
+    }
+
+    /// The place of the backend the client is bound to, if there still is one.
+    pub(super) fn home(&self) -> Option<usize> {
+        self.session.bound?.backend
+    }
+
+    /// What the response of the backend at `served` has to say.
+    pub(super) fn answer(
+        &self,
+        served: usize,
+        protocol: Protocol,
+        head: &[u8],
+        fields: &[Field],
+        response: &ResponseHead,
+    ) -> SetCookie<'a> {
+        let keys = &self.sticky.keys;
+        let (life, attributes) = match &self.sticky.mode {
+            StickyMode::Rewrite => {
+                let place = match self.session.bound {
+                    Some(Bound { backend: Some(home), .. }) if self.session.stays => home,
+                    _ => served,
+                };
+                let token = RewriteToken::sign(keys, place, self.session.tag, self.now);
+                return token.map_or(SetCookie::None, |token| SetCookie::Rewrite {
+                    name: &self.sticky.name,
+                    token,
+                });
+            }
+            StickyMode::Insert { life, plain, secure } => match protocol {
+                Protocol::Http => (*life, plain),
+                Protocol::Https => (*life, secure),
+            },
+        };
+        let (bound, tell) = self.session.after(served, life, self.now);
+        if !tell || response.status >= 400 || is_shared(head, fields) {
+            return SetCookie::None;
+        }
+        let token = InsertToken::sign(keys, bound, self.now);
+        token.map_or(SetCookie::None, |token| SetCookie::Insert {
+            name: &self.sticky.name,
+            token,
+            attributes,
+        })
+    }
+}
+
+/// What one cookie is worth.
+fn worth(sticky: &Sticky, value: &[u8], now: Seconds) -> Result<Bound, Reject> {
+    match &sticky.mode {
+        StickyMode::Insert { life, .. } => {
+            life.check(InsertToken::verify(&sticky.keys, value, now)?, now)
+        }
+        StickyMode::Rewrite => {
+            RewriteToken::verify(&sticky.keys, token_of(value).ok_or(Reject::Shape)?, now)
+        }
+    }
+}
+
+/// A cache that many clients share may keep the response: a cookie in it would
+/// bind them all to one backend (RFC 9111 5.2.2.9, 5.2.2.10).
+fn is_shared(head: &[u8], fields: &[Field]) -> bool {
+    let is_control = |field: &&Field| {
+        field.known == Known::Other && field.name.of(head).eq_ignore_ascii_case(b"cache-control")
+    };
+    let directives = fields
+        .iter()
+        .filter(is_control)
+        .flat_map(|field| field.value.of(head).split(|byte| *byte == b',').map(<[u8]>::trim_ascii));
+    let is_shared = |directive: &[u8]| {
+        let name = directive.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+        name.eq_ignore_ascii_case(b"public") || name.eq_ignore_ascii_case(b"s-maxage")
+    };
+    directives.into_iter().any(is_shared)
+}
+
+/// What a response has to say of the binding.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SetCookie<'a> {
+    /// Nothing.
+    None,
+    /// A cookie of ours.
+    Insert { name: &'a str, token: InsertToken, attributes: &'a str },
+    /// A token in the application's cookie of that name, wherever it sets it.
+    Rewrite { name: &'a str, token: RewriteToken },
+}
+
+impl SetCookie<'_> {
+    /// Our own cookie, in the parts that make it up.
+    pub(super) fn inserted(&self) -> Option<[&[u8]; 4]> {
+        match self {
+            SetCookie::Insert { name, token, attributes } => {
+                Some([name.as_bytes(), b"=", token.as_bytes(), attributes.as_bytes()])
+            }
+            _ => None,
+        }
+    }
+
+    /// The value a field of the response gets; `None`: its own.
+    #[inline]
+    pub(super) fn rewritten(&self, head: &[u8], field: &Field) -> Option<Vec<u8>> {
+        let SetCookie::Rewrite { name, token } = self else { return None };
+        if field.known != Known::SetCookie {
+            return None;
+        }
+        let value = field.value.of(head);
+        let (before, after) = value.split_at_checked(token_place(value, name.as_bytes())?)?;
+        Some([before, token.as_bytes(), after].concat())
+    }
+}
+
+/// What the sticky cookies of this worker's requests were worth.
+#[derive(Debug, Default)]
+pub(super) struct StickyCounts {
+    absent: Cell<u64>,
+    bound: Cell<u64>,
+    /// By [`Reject`]'s number.
+    rejected: [Cell<u64>; Reject::ALL.len()],
+}
+
+impl StickyCounts {
+    fn note(&self, verdict: Option<Result<Bound, Reject>>) {
+        let count = match verdict {
+            None => Some(&self.absent),
+            Some(Ok(_)) => Some(&self.bound),
+            Some(Err(reject)) => self.rejected.get(reject as usize),
+        };
+        if let Some(count) = count {
+            count.set(count.get() + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::{HeadLimits, Method, parse_response};
+
+    fn shared(lines: &str) -> bool {
+        let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
+        let mut fields = Vec::new();
+        let limits = HeadLimits::default();
+        parse_response(head.as_bytes(), &limits, Method::Get, &mut fields).unwrap();
+        is_shared(head.as_bytes(), &fields)
+    }
+
+    #[test]
+    fn what_a_shared_cache_may_keep() {
+        for lines in [
+            "Cache-Control: public\r\n",
+            "cache-control: max-age=5 , PUBLIC\r\n",
+            "Cache-Control: s-maxage=10\r\n",
+            "Cache-Control: max-age=1\r\nCache-Control: S-MaxAge = 1\r\n",
+        ] {
+            assert!(shared(lines), "{lines}");
+        }
+        for lines in [
+            "",
+            "Cache-Control: max-age=60\r\n",
+            "Cache-Control: private, max-age=60\r\n",
+            "X-Cache-Control: public\r\n",
+            "Cache-Control: x-public, publicity, x=public\r\n",
+        ] {
+            assert!(!shared(lines), "{lines}");
+        }
+    }
+}
