@@ -126,7 +126,7 @@ fn picks() {
                 .map(|n| Member { weight: weight(n), backup: false, seed: u64::from(n) })
                 .collect();
             let schedule = Schedule::new(&balance, &members);
-            let mut cursor = Cursor::new(&schedule);
+            let mut cursor = Cursor::new(&schedule, 0);
             // The caller looks into memory for both.
             let up = vec![true; members.len()];
             let loads: Vec<u32> = (0..count).map(|n| n * 31 % 7).collect();

@@ -171,7 +171,7 @@ impl Schedule {
 
 /// A worker's own place in a group's cycle.
 ///
-/// One made for another schedule, or by default, is no error: the next pick
+/// One made for another schedule, or by default (the cycle's start), is no error: the next pick
 /// makes it fit, and may allocate for that.
 #[derive(Clone, Debug, Default)]
 pub struct Cursor {
@@ -180,9 +180,14 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The start of a cycle.
-    pub fn new(schedule: &Schedule) -> Self {
-        Self { primaries: Turn::new(&schedule.primaries), backups: Turn::new(&schedule.backups) }
+    /// A place in the cycle: the random bits of `chance` say which, so that a
+    /// restart does not send everybody to the first backend, nor all workers
+    /// their first request to the same.
+    pub fn new(schedule: &Schedule, chance: u64) -> Self {
+        Self {
+            primaries: Turn::new(&schedule.primaries, chance),
+            backups: Turn::new(&schedule.backups, chance),
+        }
     }
 }
 

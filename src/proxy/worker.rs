@@ -39,9 +39,10 @@ pub(super) struct View {
 }
 
 impl View {
-    fn new(snapshot: Arc<Snapshot>) -> View {
-        let cursors =
-            snapshot.groups.iter().map(|group| RefCell::new(Cursor::new(&group.schedule)));
+    /// Each group's cycle begins somewhere, by `chance`.
+    fn new(snapshot: Arc<Snapshot>, chance: u64) -> View {
+        let groups = snapshot.groups.iter().zip(chance..);
+        let cursors = groups.map(|(group, at)| RefCell::new(Cursor::new(&group.schedule, at)));
         View { cursors: cursors.collect(), snapshot }
     }
 
@@ -86,7 +87,7 @@ impl Worker {
     pub(super) fn new(index: usize, shared: Arc<Shared>) -> Worker {
         let seed = seed(index);
         Worker {
-            view: RefCell::new(Rc::new(View::new(shared.live.load()))),
+            view: RefCell::new(Rc::new(View::new(shared.live.load(), seed >> 1))),
             shared,
             pool: Pool::default(),
             shared_upstream: SharedUpstream::default(),
@@ -106,7 +107,7 @@ impl Worker {
     pub(super) fn view(&self) -> Rc<View> {
         let mut view = self.view.borrow_mut();
         if view.snapshot.generation != self.shared.live.generation() {
-            *view = Rc::new(View::new(self.shared.live.load()));
+            *view = Rc::new(View::new(self.shared.live.load(), self.chance() >> 1));
         }
         Rc::clone(&view)
     }

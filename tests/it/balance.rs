@@ -43,11 +43,26 @@ fn sc_02_wrr_is_smooth() {
         .backend_with(&c, "weight = 1")
         .start();
     let mut client = site.connect();
+    let mut pick = || client.get("a.test", "/").expect(200).backend();
+    // Each start begins somewhere else in the cycle: `c` stands there once.
+    assert!((0..7).any(|_| pick() == "c"));
     for _ in 0..3 {
-        let order: Vec<String> =
-            (0..7).map(|_| client.get("a.test", "/").expect(200).backend()).collect();
-        assert_eq!(order, ["a", "a", "b", "a", "c", "a", "a"]);
+        let order: Vec<String> = (0..7).map(|_| pick()).collect();
+        assert_eq!(order, ["a", "a", "a", "a", "b", "a", "c"]);
     }
+}
+
+/// Not everybody's first request after a start goes to the first backend.
+#[test]
+fn a_start_begins_anywhere_in_the_cycle() {
+    let backends: Vec<Backend> = (0..8).map(|n| Backend::named(&format!("B{n}"))).collect();
+    let mut first = BTreeSet::new();
+    for _ in 0..12 {
+        let site = backends.iter().fold(Site::http(), SiteBuilder::backend).start();
+        first.insert(site.get("/").expect(200).backend());
+    }
+    // All twelve alike would be a chance of 8 to the -11.
+    assert!(first.len() > 1, "{first:?}");
 }
 
 #[test]

@@ -23,7 +23,7 @@ proptest! {
         rounds in prop::collection::vec((any::<u16>(), any::<u64>(), any::<u64>()), 1..30),
     ) {
         let schedule = Schedule::new(&balance, &members);
-        let mut cursor = Cursor::new(&schedule);
+        let mut cursor = Cursor::default();
         for (up, key, chance) in rounds {
             let available = |place: usize| up >> place & 1 == 1;
             let load = |place: usize| u32::try_from(chance >> (3 * place) & 7).unwrap();

@@ -29,7 +29,7 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn new(balance: &Balance, members: &[Member]) -> Self {
         let schedule = Schedule::new(balance, members);
-        let cursor = Cursor::new(&schedule);
+        let cursor = Cursor::default();
         Self { schedule, cursor, picks: 0 }
     }
 
@@ -297,7 +297,8 @@ fn backups_keep_their_own_smooth_order() {
 fn a_cursor_of_another_schedule_starts_anew() {
     for balance in &ALL {
         let mut group = Group::new(balance, &primaries(&[5, 1, 1]));
-        for cursor in [Cursor::default(), Cursor::new(&Schedule::new(balance, &primaries(&[1; 9])))]
+        for cursor in
+            [Cursor::default(), Cursor::new(&Schedule::new(balance, &primaries(&[1; 9])), 5)]
         {
             group.cursor = cursor;
             assert!(group.pick_among(|_| true).is_some(), "{balance:?}");
@@ -333,4 +334,45 @@ fn hash_key_is_read_as_it_is_written() {
     assert!(HashKey::parse("ip").unwrap_err().to_string().contains("`header:NAME`"));
     assert!(ALL.iter().map(Balance::name).all(|name| Balance::NAMES.contains(&name)));
     assert_eq!(Balance::default(), Balance::Wrr);
+}
+
+/// Whoever begins anywhere picks the same cycle, turned; and all of its places
+/// are begun at.
+#[test]
+fn a_cycle_begins_anywhere() {
+    for (balance, weights) in [
+        (Balance::Wrr, &[5, 1, 1][..]),
+        (Balance::Wrr, &[1, 1, 1, 1]),
+        (Balance::Rr, &[3, 1]),
+        (Balance::Wlc, &[2, 1]),
+    ] {
+        let schedule = Schedule::new(&balance, &primaries(weights));
+        let cycle = match balance {
+            Balance::Rr => weights.len(),
+            _ => weights.iter().sum::<u32>() as usize,
+        };
+        let picks = |mut cursor: Cursor, count: usize| -> Vec<usize> {
+            let mut one = || pick(&schedule, &mut cursor, Draw::default(), |_| true, |_| 0);
+            (0..count).map(|_| one().unwrap()).collect()
+        };
+        let plain = picks(Cursor::default(), 2 * cycle);
+        let mut begun = std::collections::BTreeSet::new();
+        for chance in 0..1000 {
+            let turned = picks(Cursor::new(&schedule, chance), cycle);
+            let at = (0..cycle).find(|at| plain[*at..at + cycle] == turned);
+            begun.insert(at.unwrap_or_else(|| panic!("{turned:?} is not {plain:?} turned")));
+        }
+        assert_eq!(begun.len(), cycle, "{balance:?} {weights:?}");
+    }
+}
+
+#[test]
+fn a_large_group_begins_without_much_ado() {
+    let weights: Vec<u32> = (1..=1000).collect();
+    let schedule = Schedule::new(&Balance::Wrr, &primaries(&weights));
+    let first = |chance| {
+        pick(&schedule, &mut Cursor::new(&schedule, chance), Draw::default(), |_| true, |_| 0)
+    };
+    let begun: std::collections::BTreeSet<_> = (0..100).map(first).collect();
+    assert!(begun.len() > 20, "{begun:?}");
 }

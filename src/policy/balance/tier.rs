@@ -8,6 +8,9 @@ use super::{Draw, Member};
 /// unavailable a scan is then needed once in 256 picks.
 const DRAWS: usize = 8;
 
+/// Entries looked at, at most, to find a place to begin.
+const STEPS: usize = 1 << 16;
+
 /// How a tier picks: a balance, told apart where weights make it cheaper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
@@ -48,12 +51,20 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    pub(super) fn new(tier: &Tier) -> Self {
-        let credits = match tier.method {
-            Method::Smooth | Method::LeastLoaded => vec![0; tier.entries.len()],
-            Method::Rotate | Method::TwoChoices | Method::Rendezvous => Vec::new(),
-        };
-        Self { next: 0, credits }
+    /// Anywhere in the cycle: `chance` says where.
+    pub(super) fn new(tier: &Tier, chance: u64) -> Self {
+        let chance = mix(chance);
+        let mut turn = Self::default();
+        match tier.method {
+            Method::Rotate => turn.next = scale(chance, tier.entries.len()),
+            Method::Smooth | Method::LeastLoaded => {
+                for _ in 0..scale(chance, tier.cycle().min(tier.affordable())) {
+                    tier.smooth(&mut turn, |_| true);
+                }
+            }
+            Method::TwoChoices | Method::Rendezvous => {}
+        }
+        turn
     }
 }
 
@@ -96,6 +107,18 @@ impl Tier {
             Method::TwoChoices => self.two_choices(draw.chance, available, load),
             Method::Rendezvous => self.rendezvous(draw.key, available),
         }
+    }
+
+    /// Picks after which [`Self::smooth`] is where it began.
+    fn cycle(&self) -> usize {
+        let weights = || self.entries.iter().map(|entry| u64::from(entry.weight));
+        let common = weights().fold(0, common_divisor).max(1);
+        usize::try_from(weights().sum::<u64>() / common).unwrap_or(usize::MAX)
+    }
+
+    /// Picks that cost little enough to be made only to begin somewhere.
+    fn affordable(&self) -> usize {
+        STEPS / self.entries.len().max(1)
     }
 
     /// The next available one, going round.
@@ -231,6 +254,10 @@ impl Tier {
         }
         picked
     }
+}
+
+fn common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
 /// Compares loads by weight without dividing: a/b < c/d is ad < cb.
