@@ -1,7 +1,8 @@
 //! The admin listener: the operator's own, on loopback by default, read-only.
-//! `/live` says that the process is there, `/ready` that it takes connections.
+//! `/live` says that the process is there, `/ready` that it takes connections,
+//! `/status.json` what runs and who is on it.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,6 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use super::status::Asker;
+
 /// Connections at once; more wait.
 const CONNECTIONS: usize = 64;
 /// A connection's whole life: probes and browsers come back anyway.
@@ -28,6 +31,8 @@ const LIFE: Duration = Duration::from_secs(60);
 pub(super) struct Status {
     /// New connections are accepted.
     pub(super) ready: Cell<bool>,
+    /// Set once there are workers to ask.
+    pub(super) asker: OnceCell<Asker>,
 }
 
 /// Answers on the listener for as long as it is polled.
@@ -52,8 +57,8 @@ pub(super) async fn serve(listener: TcpListener, status: Rc<Status>) {
 
 async fn connection(tcp: TcpStream, status: Rc<Status>, address: Option<SocketAddr>) {
     let service = service_fn(|request| {
-        let response = respond(&request, &status, address);
-        async { Ok::<_, Infallible>(response) }
+        let status = Rc::clone(&status);
+        async move { Ok::<_, Infallible>(respond(&request, &status, address).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
@@ -61,29 +66,35 @@ async fn connection(tcp: TcpStream, status: Rc<Status>, address: Option<SocketAd
     let _ = timeout(LIFE, server.serve_connection(TokioIo::new(tcp), service)).await;
 }
 
-fn respond(
+async fn respond(
     request: &Request<Incoming>,
     status: &Status,
     address: Option<SocketAddr>,
 ) -> Response<Full<Bytes>> {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let mut kind = "text/plain; charset=utf-8";
     let (code, body) = if !knows(host, address) {
-        (StatusCode::MISDIRECTED_REQUEST, "421 this Host is not served here\n")
+        (StatusCode::MISDIRECTED_REQUEST, "421 this Host is not served here\n".into())
     } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        (StatusCode::METHOD_NOT_ALLOWED, "405 only GET and HEAD\n")
+        (StatusCode::METHOD_NOT_ALLOWED, "405 only GET and HEAD\n".into())
     } else {
-        match request.uri().path() {
-            "/live" => (StatusCode::OK, "live\n"),
-            "/ready" if status.ready.get() => (StatusCode::OK, "ready\n"),
-            "/ready" => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-            _ => (StatusCode::NOT_FOUND, "404 there are /live and /ready\n"),
+        match (request.uri().path(), status.asker.get()) {
+            ("/live", _) => (StatusCode::OK, "live\n".into()),
+            ("/ready", _) if status.ready.get() => (StatusCode::OK, "ready\n".into()),
+            ("/status.json", Some(asker)) => {
+                kind = "application/json";
+                (StatusCode::OK, Bytes::from(asker.json().await))
+            }
+            ("/ready" | "/status.json", _) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into())
+            }
+            _ => (StatusCode::NOT_FOUND, "404 there are /live, /ready and /status.json\n".into()),
         }
     };
-    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = code;
     let headers = response.headers_mut();
-    let text = header::HeaderValue::from_static("text/plain; charset=utf-8");
-    headers.insert(header::CONTENT_TYPE, text);
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
 }

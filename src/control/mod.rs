@@ -6,3 +6,4 @@ mod lock;
 mod resolver;
 pub mod server;
 mod sockets;
+mod status;

@@ -21,8 +21,9 @@ use super::admin::{self, Status};
 use super::lock::StateLock;
 use super::resolver;
 use super::sockets::{self, Bound};
+use super::status::Asker;
 use crate::config::{Config, Protocol};
-use crate::proxy::{self, Order, Shared};
+use crate::proxy::{self, Order, Question, Shared};
 use crate::state::{Live, Snapshot};
 
 /// How a run ended.
@@ -89,6 +90,8 @@ pub fn run(
         let own = addresses.iter().map(|(_, address)| *address).chain([admin_address]).collect();
         resolver::start(&shared.live.load(), &dns, own).await?;
         let mut crew = Crew::start(&shared, sockets);
+        // It is set here alone.
+        let _ = status.asker.set(Asker::new(Arc::clone(&shared), crew.workers()));
         status.ready.set(true);
         // A closed standard output keeps nobody from serving.
         let _ = print_start(admin_address, &addresses, announce);
@@ -202,6 +205,7 @@ impl Signals {
 #[derive(Debug)]
 struct Crew {
     orders: watch::Sender<Order>,
+    questions: Vec<mpsc::UnboundedSender<Question>>,
     ends: mpsc::UnboundedReceiver<bool>,
     running: usize,
     clean: bool,
@@ -211,12 +215,13 @@ impl Crew {
     fn start(shared: &Arc<Shared>, sockets: Vec<Vec<proxy::Socket>>) -> Crew {
         let (orders, _) = watch::channel(Order::Run);
         let (ended, ends) = mpsc::unbounded_channel();
-        let mut crew = Crew { orders, ends, running: 0, clean: true };
+        let mut crew = Crew { orders, questions: Vec::new(), ends, running: 0, clean: true };
         for (index, sockets) in sockets.into_iter().enumerate() {
             let (shared, ended) = (Arc::clone(shared), ended.clone());
             let orders = crew.orders.subscribe();
+            let (question, questions) = mpsc::unbounded_channel();
             let work = move || {
-                let run = || proxy::run_worker(index, shared, sockets, orders);
+                let run = || proxy::run_worker(index, shared, sockets, orders, questions);
                 let clean = match catch_unwind(AssertUnwindSafe(run)) {
                     Ok(Ok(clean)) => clean,
                     Ok(Err(error)) => {
@@ -230,7 +235,10 @@ impl Crew {
                 let _ = ended.send(clean);
             };
             match thread::Builder::new().name(format!("worker-{index}")).spawn(work) {
-                Ok(_) => crew.running += 1,
+                Ok(_) => {
+                    crew.running += 1;
+                    crew.questions.push(question);
+                }
                 Err(error) => {
                     error!(index, %error, "cannot start a worker's thread");
                     crew.clean = false;
@@ -238,6 +246,11 @@ impl Crew {
             }
         }
         crew
+    }
+
+    /// Where the workers take questions.
+    fn workers(&self) -> Vec<mpsc::UnboundedSender<Question>> {
+        self.questions.clone()
     }
 
     /// A worker ended without being told to: the ports it had are deaf now, so

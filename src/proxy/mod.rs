@@ -39,6 +39,7 @@ mod deadline;
 mod error;
 mod headers;
 mod message;
+mod players;
 mod tunnel;
 mod worker;
 
@@ -48,12 +49,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
 pub use error::{Cause, Phase};
+pub(crate) use players::Sketch;
+pub(crate) use sticky::CookieCounts;
 pub(crate) use worker::Shared;
 use worker::Worker;
 
@@ -70,6 +73,22 @@ pub(crate) enum Order {
     },
     /// End at once.
     Stop,
+}
+
+/// What the control plane asks a worker.
+#[derive(Debug)]
+pub(crate) enum Question {
+    /// Who was here.
+    Census(oneshot::Sender<Census>),
+}
+
+/// What a worker knows of its clients.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    /// Players of the last minutes, by the backend's id.
+    pub(crate) players: Vec<(u64, Sketch)>,
+    /// What sticky cookies were worth since the start.
+    pub(crate) cookies: CookieCounts,
 }
 
 /// A listening socket of one worker.
@@ -91,6 +110,7 @@ pub(crate) fn run_worker(
     shared: Arc<Shared>,
     sockets: Vec<Socket>,
     orders: watch::Receiver<Order>,
+    questions: mpsc::UnboundedReceiver<Question>,
 ) -> std::io::Result<bool> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async {
@@ -102,6 +122,7 @@ pub(crate) fn run_worker(
             tended.push(spawn_local(tending));
         }
         spawn_local(sweep(Rc::clone(&worker)));
+        spawn_local(answer(Rc::clone(&worker), questions));
         Ok(follow(&worker, tended, orders).await)
     })
 }
@@ -132,6 +153,15 @@ async fn tend(
                 return;
             }
         }
+    }
+}
+
+/// Tells the control plane what it asks.
+async fn answer(worker: Rc<Worker>, mut questions: mpsc::UnboundedReceiver<Question>) {
+    while let Some(Question::Census(reply)) = questions.recv().await {
+        let players = worker.players.recent(worker.unix_seconds());
+        // Who asked may have given up.
+        let _ = reply.send(Census { players, cookies: worker.sticky.get() });
     }
 }
 

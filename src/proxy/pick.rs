@@ -121,8 +121,9 @@ impl<'a> Picked<'a> {
         Some(Picked { group, backend, place, counted })
     }
 
-    /// Keeps the place beyond the request, for a tunnel.
+    /// The request became a tunnel, which keeps its place.
     pub(super) fn keep(mut self) -> Held {
+        self.backend.begin_tunnel();
         Held { backend: Arc::clone(self.backend), counted: std::mem::take(&mut self.counted) }
     }
 }
@@ -135,7 +136,7 @@ impl Drop for Picked<'_> {
     }
 }
 
-/// A place among a backend's requests in flight.
+/// A tunnel's place among a backend's requests in flight.
 #[derive(Debug)]
 pub(super) struct Held {
     backend: Arc<Backend>,
@@ -144,6 +145,7 @@ pub(super) struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        self.backend.end_tunnel();
         if self.counted {
             self.backend.leave();
         }

@@ -97,6 +97,9 @@ async fn forward<'a>(
     let mut binding = group.sticky.as_ref().map(|sticky| Binding::read(cx.worker, request, sticky));
     let picked = pick_backend(cx, request, &route, group, binding.as_mut())?;
     let backend = picked.backend;
+    if let Some(binding) = &binding {
+        binding.note_player(cx.worker, backend.id);
+    }
     attempt(cx, request, route, picked, binding, client)
         .await
         .map_err(|failure| failure.at(backend))

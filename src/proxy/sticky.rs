@@ -48,6 +48,14 @@ impl<'a> Binding<'a> {
         Binding { sticky, session: Session { bound, stays: false, tag }, now }
     }
 
+    /// The backend the request goes to has this player now. Who brings no
+    /// cookie back is none: a probe, a crawler, a first visit.
+    pub(super) fn note_player(&self, worker: &Worker, backend: u64) {
+        if self.session.bound.is_some() {
+            worker.players.note(backend, self.session.tag, self.now);
+        }
+    }
+
     /// The place of the backend the client is bound to, if there still is one.
     pub(super) fn home(&self) -> Option<usize> {
         self.session.bound?.backend
@@ -157,25 +165,49 @@ impl SetCookie<'_> {
     }
 }
 
-/// What the sticky cookies of this worker's requests were worth.
-#[derive(Debug, Default)]
-pub(super) struct StickyCounts {
-    absent: Cell<u64>,
-    bound: Cell<u64>,
+/// What the sticky cookies of requests were worth.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CookieCounts {
+    /// Requests without one.
+    pub(crate) absent: u64,
+    /// Those that named a backend.
+    pub(crate) good: u64,
     /// By [`Reject`]'s number.
-    rejected: [Cell<u64>; Reject::ALL.len()],
+    pub(crate) rejected: [u64; Reject::ALL.len()],
 }
+
+impl CookieCounts {
+    /// Counts those of another worker too.
+    pub(crate) fn add(&mut self, other: &CookieCounts) {
+        self.absent += other.absent;
+        self.good += other.good;
+        for (count, more) in self.rejected.iter_mut().zip(other.rejected) {
+            *count += more;
+        }
+    }
+}
+
+/// A worker's.
+#[derive(Debug, Default)]
+pub(super) struct StickyCounts(Cell<CookieCounts>);
 
 impl StickyCounts {
     fn note(&self, verdict: Option<Result<Bound, Reject>>) {
+        let mut counts = self.0.get();
         let count = match verdict {
-            None => Some(&self.absent),
-            Some(Ok(_)) => Some(&self.bound),
-            Some(Err(reject)) => self.rejected.get(reject as usize),
+            None => Some(&mut counts.absent),
+            Some(Ok(_)) => Some(&mut counts.good),
+            Some(Err(reject)) => counts.rejected.get_mut(reject as usize),
         };
         if let Some(count) = count {
-            count.set(count.get() + 1);
+            *count += 1;
         }
+        self.0.set(counts);
+    }
+
+    /// All of them so far.
+    pub(super) fn get(&self) -> CookieCounts {
+        self.0.get()
     }
 }
 

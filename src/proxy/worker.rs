@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::http2::upstream::Shared as SharedUpstream;
+use super::players::Players;
 use super::pool::Pool;
 use super::sticky::StickyCounts;
 use crate::policy::balance::Cursor;
@@ -71,6 +72,8 @@ pub(super) struct Worker {
     request_ids: Cell<u64>,
     /// What clients' sticky cookies were worth.
     pub(super) sticky: StickyCounts,
+    /// Who was on which backend.
+    pub(super) players: Players,
     date: RefCell<(u64, String)>,
 }
 
@@ -99,6 +102,7 @@ impl Worker {
             dice: Cell::new(seed | 1),
             request_ids: Cell::new(seed.rotate_left(32)),
             sticky: StickyCounts::default(),
+            players: Players::default(),
             date: RefCell::default(),
         }
     }

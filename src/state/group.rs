@@ -78,6 +78,8 @@ pub struct Backend {
     /// Requests in flight over all workers, kept only where
     /// [`Group::counts_load`]. On a cache line of its own: every worker writes.
     load: Line<AtomicU32>,
+    /// Open tunnels over all workers.
+    tunnels: AtomicU32,
     /// Written by the resolver for a name; else the one it was given.
     addresses: ArcSwap<Vec<SocketAddr>>,
 }
@@ -92,7 +94,7 @@ impl Backend {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let addresses = ArcSwap::from_pointee(config.address.socket().into_iter().collect());
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Backend { config, id, load: Line(AtomicU32::new(0)), addresses }
+        Backend { config, id, load: Line(AtomicU32::new(0)), tunnels: AtomicU32::new(0), addresses }
     }
 
     /// Where it can be reached now; none while its name does not resolve.
@@ -134,6 +136,22 @@ impl Backend {
             return false;
         }
         true
+    }
+
+    /// Open tunnels (WebSockets).
+    #[must_use]
+    pub fn tunnels(&self) -> u32 {
+        self.tunnels.load(Ordering::Relaxed)
+    }
+
+    /// Counts a tunnel in.
+    pub fn begin_tunnel(&self) {
+        self.tunnels.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a tunnel out.
+    pub fn end_tunnel(&self) {
+        self.tunnels.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts a request out that [`Backend::enter`] counted in.

@@ -1,0 +1,165 @@
+//! `/status.json`: what runs, as the operator's tools read it.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::config::AdminState;
+use crate::policy::sticky::Reject;
+use crate::proxy::{Census, CookieCounts, Question, Shared, Sketch};
+use crate::state::{Backend, Group, Snapshot, StickyMode};
+
+/// A worker answers between two requests; one that does not is left out.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Asks the workers.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    shared: Arc<Shared>,
+    workers: Rc<[mpsc::UnboundedSender<Question>]>,
+}
+
+/// The document.
+#[derive(Debug, Serialize)]
+struct Status {
+    version: &'static str,
+    pid: u32,
+    generation: u64,
+    games: Vec<GameStatus>,
+    sticky_cookies: StickyCookies,
+}
+
+#[derive(Debug, Serialize)]
+struct GameStatus {
+    name: String,
+    groups: Vec<GroupStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct GroupStatus {
+    name: String,
+    /// `null`: the group is not sticky.
+    sticky: Option<StickyStatus>,
+    backends: Vec<BackendStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct StickyStatus {
+    mode: &'static str,
+    cookie: String,
+}
+
+#[derive(Debug, Serialize)]
+struct BackendStatus {
+    name: String,
+    address: String,
+    weight: u32,
+    backup: bool,
+    state: &'static str,
+    /// Of the last five minutes; `null`: the group is not sticky.
+    players: Option<usize>,
+    /// Open WebSockets.
+    tunnels: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct StickyCookies {
+    absent: u64,
+    good: u64,
+    rejected: HashMap<&'static str, u64>,
+}
+
+impl Asker {
+    pub(super) fn new(shared: Arc<Shared>, workers: Vec<mpsc::UnboundedSender<Question>>) -> Asker {
+        Asker { shared, workers: workers.into() }
+    }
+
+    /// The document as JSON.
+    pub(super) async fn json(&self) -> String {
+        let mut players: HashMap<u64, Sketch> = HashMap::new();
+        let mut cookies = CookieCounts::default();
+        for census in self.ask().await {
+            for (backend, sketch) in &census.players {
+                players.entry(*backend).or_default().merge(sketch);
+            }
+            cookies.add(&census.cookies);
+        }
+        let status = status(&self.shared.live.load(), &players, &cookies);
+        // Nothing in it can fail to be written.
+        serde_json::to_string_pretty(&status).unwrap_or_default()
+    }
+
+    /// All workers at once.
+    async fn ask(&self) -> Vec<Census> {
+        let asked: Vec<_> = self
+            .workers
+            .iter()
+            .filter_map(|worker| {
+                let (reply, answer) = oneshot::channel();
+                worker.send(Question::Census(reply)).ok().map(|()| answer)
+            })
+            .collect();
+        let mut answers = Vec::with_capacity(asked.len());
+        for answer in asked {
+            answers.extend(timeout(PATIENCE, answer).await.ok().and_then(Result::ok));
+        }
+        answers
+    }
+}
+
+fn status(snapshot: &Snapshot, players: &HashMap<u64, Sketch>, cookies: &CookieCounts) -> Status {
+    let mut games: Vec<GameStatus> = Vec::new();
+    for group in &snapshot.groups {
+        let written = group_status(group, players);
+        // The groups of a game stand together.
+        match games.last_mut() {
+            Some(game) if game.name == *group.game => game.groups.push(written),
+            _ => games.push(GameStatus { name: group.game.to_string(), groups: vec![written] }),
+        }
+    }
+    let rejected = Reject::ALL.iter().zip(cookies.rejected);
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        generation: snapshot.generation,
+        games,
+        sticky_cookies: StickyCookies {
+            absent: cookies.absent,
+            good: cookies.good,
+            rejected: rejected.map(|(reject, count)| (reject.name(), count)).collect(),
+        },
+    }
+}
+
+fn group_status(group: &Group, players: &HashMap<u64, Sketch>) -> GroupStatus {
+    let sticky = group.sticky.as_ref();
+    let backend = |backend: &Arc<Backend>| BackendStatus {
+        name: backend.config.name.to_string(),
+        address: backend.config.address.to_string(),
+        weight: backend.config.weight,
+        backup: backend.config.backup,
+        state: match backend.config.state {
+            AdminState::Ready => "ready",
+            AdminState::Drain => "drain",
+            AdminState::Maint => "maint",
+        },
+        players: sticky.map(|_| players.get(&backend.id).map_or(0, Sketch::estimate)),
+        tunnels: backend.tunnels(),
+    };
+    GroupStatus {
+        name: group.config.name.to_string(),
+        sticky: sticky.map(|sticky| StickyStatus {
+            mode: match sticky.mode {
+                StickyMode::Insert { .. } => "insert",
+                StickyMode::Rewrite => "rewrite",
+            },
+            cookie: sticky.name.clone(),
+        }),
+        backends: group.backends.iter().map(backend).collect(),
+    }
+}
