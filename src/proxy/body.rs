@@ -118,8 +118,12 @@ pub(super) struct Pump {
     ended: bool,
     /// For [`Framing::Frames`]: lines to be sent behind the body.
     trailers: Option<Vec<u8>>,
-    /// All was written and flushed.
+    /// All was written and flushed, and the source's end was seen.
     pub(super) finished: bool,
+    /// All was written and flushed. The end that a source marks apart may still
+    /// be to come (an empty DATA frame): it is nothing to a sink that knows the
+    /// length.
+    pub(super) delivered: bool,
     pub(super) waiting: Waiting,
     /// Something moved since this was last cleared.
     pub(super) moved: bool,
@@ -144,6 +148,7 @@ impl Pump {
             ended: false,
             trailers: None,
             finished: false,
+            delivered: false,
             waiting: Waiting::Source,
             moved: false,
         }
@@ -181,6 +186,7 @@ impl Pump {
                 self.waiting = Waiting::Sink;
                 return sink.poll_finish(cx, self.trailers.as_deref()).map(|finished| {
                     self.finished = finished.is_ok();
+                    self.delivered |= self.finished;
                     finished.map_err(PumpError::Sink)
                 });
             }
@@ -287,6 +293,7 @@ impl Pump {
             self.waiting = Waiting::Sink;
             return Poll::Pending;
         }
+        self.delivered = self.framing == Framing::Plain && self.decoder.remaining() == Some(0);
         if source.is_ended() {
             self.decoder.eof()?;
             return Poll::Ready(Ok(()));

@@ -408,7 +408,7 @@ impl Attempt<'_> {
         let reusable = config.keepalive
             && response.keep_alive
             && response.framing != ResponseFraming::UntilClose
-            && self.upload.finished;
+            && self.upload.delivered;
         let Some(conn) = self.upstream.into_clean_conn().filter(|_| reusable) else { return };
         // A second less than the backend promised: it closes by its own clock.
         let promised = response.keep_alive_timeout.map_or(config.idle_timeout, |seconds| {

@@ -1,5 +1,6 @@
 //! An HTTP/2 client that sends exactly the frames it is told to.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,6 +30,8 @@ pub(crate) const END_HEADERS: u8 = 4;
 pub(crate) struct Frames {
     write: UnboundedSender<Vec<u8>>,
     frames: Receiver<Frame>,
+    /// The last one that was taken, for messages.
+    last: RefCell<Option<Frame>>,
     written: Arc<AtomicUsize>,
     /// Dropped, the connection is closed.
     _open: tokio::sync::oneshot::Sender<()>,
@@ -110,7 +113,7 @@ impl Frames {
                 }
             });
         });
-        let client = Self { write, frames, written, _open: open };
+        let client = Self { write, frames, last: RefCell::default(), written, _open: open };
         client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec());
         client.send(frame(SETTINGS, 0, 0, &[]));
         if reads {
@@ -134,7 +137,10 @@ impl Frames {
     #[track_caller]
     pub(crate) fn next(&self) -> Option<Frame> {
         match self.frames.recv_timeout(DEADLINE) {
-            Ok(frame) => Some(frame),
+            Ok(frame) => {
+                self.last.replace(Some(frame.clone()));
+                Some(frame)
+            }
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => panic!("neither a frame nor an end"),
         }
@@ -149,7 +155,9 @@ impl Frames {
     #[track_caller]
     pub(crate) fn wait_for(&self, kind: u8, stream: u32) -> Frame {
         loop {
-            let frame = self.next().unwrap_or_else(|| panic!("it ended before frame {kind}"));
+            let frame = self.next().unwrap_or_else(|| {
+                panic!("it ended before frame {kind}, after {:?}", self.last.borrow())
+            });
             if frame.kind == kind && frame.stream == stream {
                 return frame;
             }
@@ -160,7 +168,9 @@ impl Frames {
     #[track_caller]
     pub(crate) fn next_of(&self, stream: u32) -> Frame {
         loop {
-            let frame = self.next().expect("the stream is answered");
+            let frame = self.next().unwrap_or_else(|| {
+                panic!("it ended without an answer, after {:?}", self.last.borrow())
+            });
             if frame.stream == stream && matches!(frame.kind, HEADERS | RST_STREAM) {
                 return frame;
             }
