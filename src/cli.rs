@@ -94,7 +94,7 @@ fn run(cli: &Cli) -> ExitCode {
     let dir = cli.config_dir();
     let loaded = config::load(&dir);
     show(&loaded.diagnostics);
-    serve(loaded, &cli.state_dir(&dir), |_| Ok(()))
+    serve(loaded, &cli.state_dir(&dir), |_| Ok(()), || ())
 }
 
 fn run_demo(cli: &Cli) -> ExitCode {
@@ -111,21 +111,28 @@ fn run_demo(cli: &Cli) -> ExitCode {
         Err(error) => return fail(&error),
     };
     let state = cli.state_dir(prepared.dir());
-    serve(loaded, &state, |out| match &demo {
+    let announce = |out: &mut dyn io::Write| match &demo {
         Some(demo) => demo.announce(out),
         None => Ok(()),
-    })
+    };
+    let stopping = || {
+        if let Some(demo) = &demo {
+            demo.leave();
+        }
+    };
+    serve(loaded, &state, announce, stopping)
 }
 
 fn serve(
     loaded: Loaded,
     state_dir: &Path,
     announce: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+    stopping: impl FnOnce(),
 ) -> ExitCode {
     let Some(config) = loaded.config else {
         return fail(&"nothing can be served: correct what is said above, then start again");
     };
-    match server::run(config, state_dir, announce) {
+    match server::run(config, state_dir, announce, stopping) {
         Ok(server::Ended::Cleanly) => ExitCode::SUCCESS,
         Ok(server::Ended::Cut) => ExitCode::from(3),
         Err(error) => fail(&error),

@@ -38,7 +38,8 @@ pub enum Ended {
 /// Serves the configuration until a signal ends it.
 ///
 /// Prints to standard output where it listens, then what `announce` writes,
-/// then a line `ready`: from then on every port accepts.
+/// then a line `ready`: from then on every port accepts. Calls `stopping` as it
+/// begins to end.
 ///
 /// # Errors
 /// What kept it from starting, with the remedy.
@@ -46,6 +47,7 @@ pub fn run(
     config: Config,
     state_dir: &Path,
     announce: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    stopping: impl FnOnce(),
 ) -> Result<Ended, String> {
     let _lock = StateLock::take(state_dir)?;
     let descriptors = raise_descriptor_limit();
@@ -102,6 +104,7 @@ pub fn run(
         };
         status.ready.set(false);
         info!(?order, "stopping");
+        stopping();
         let ended = crew.end(order, &mut signals).await;
         info!(?ended, "stopped");
         Ok(ended)

@@ -16,6 +16,7 @@ mod balance;
 mod cli;
 mod closing;
 mod config;
+mod demo;
 mod errors;
 mod forwarding;
 mod framing;

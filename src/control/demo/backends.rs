@@ -9,13 +9,17 @@
 //! | `/slow/MS` | the page after MS milliseconds, at most 60 s |
 //! | `/bytes/N` | N bytes, at most 64 MiB |
 //! | `/echo` | the request's body |
+//! | `/ws` | a WebSocket: who holds it, then each message back, at most 256 KiB |
+//! | `/events` | an event a second (`text/event-stream`), at most ten minutes |
 //! | anything else | the page |
 //!
 //! The page is HTML for who accepts it, plain text for others.
 
 mod conversation;
 mod emblem;
+mod events;
 mod page;
+mod socket;
 mod wire;
 
 use std::collections::HashMap;
@@ -28,13 +32,16 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 /// Connections a backend holds at once; the next ones wait in the kernel.
 const MAX_CONNECTIONS: usize = 1024;
 /// With fewer places than this left, answers end their connection, so that
 /// idle ones never shut out the rest.
 const SPARE_CONNECTIONS: usize = MAX_CONNECTIONS / 4;
+/// WebSockets and event streams a backend holds at once: they stay, and must
+/// leave most places to others.
+const MAX_STREAMS: usize = 256;
 /// After a failed accept: most often descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -55,6 +62,7 @@ pub struct DemoBackend {
 #[derive(Debug)]
 pub struct DemoBackends {
     addresses: Vec<SocketAddr>,
+    leaving: watch::Sender<bool>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -64,6 +72,12 @@ impl DemoBackends {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Ends what would never end by itself: WebSockets and event streams.
+    /// Requests are still answered.
+    pub fn leave(&self) {
+        self.leaving.send_replace(true);
     }
 }
 
@@ -96,7 +110,8 @@ pub fn start(backends: Vec<DemoBackend>) -> io::Result<DemoBackends> {
             sockets.push(socket);
         }
     }
-    let served = serving(backends, &addresses);
+    let (leaving, left) = watch::channel(false);
+    let served = serving(backends, &addresses, &left);
     let (stop, stopped) = oneshot::channel();
     let thread = thread::Builder::new().name("demo-backends".to_owned()).spawn(move || {
         runtime.block_on(async move {
@@ -107,7 +122,7 @@ pub fn start(backends: Vec<DemoBackend>) -> io::Result<DemoBackends> {
             let _ = stopped.await;
         });
     })?;
-    Ok(DemoBackends { addresses, stop: Some(stop), thread: Some(thread) })
+    Ok(DemoBackends { addresses, leaving, stop: Some(stop), thread: Some(thread) })
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -127,6 +142,10 @@ struct Backend {
     place: usize,
     connections: AtomicU64,
     requests: AtomicU64,
+    /// Places for WebSockets and event streams.
+    streams: Semaphore,
+    /// True when they are to end.
+    leaving: watch::Receiver<bool>,
 }
 
 impl Backend {
@@ -140,7 +159,11 @@ fn next(counter: &AtomicU64) -> u64 {
     counter.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-fn serving(backends: Vec<DemoBackend>, addresses: &[SocketAddr]) -> Vec<Backend> {
+fn serving(
+    backends: Vec<DemoBackend>,
+    addresses: &[SocketAddr],
+    leaving: &watch::Receiver<bool>,
+) -> Vec<Backend> {
     let mut groups: HashMap<(String, String), Vec<(String, SocketAddr)>> = HashMap::new();
     let mut places = Vec::with_capacity(backends.len());
     for (backend, address) in backends.into_iter().zip(addresses) {
@@ -156,6 +179,8 @@ fn serving(backends: Vec<DemoBackend>, addresses: &[SocketAddr]) -> Vec<Backend>
         place,
         connections: AtomicU64::new(0),
         requests: AtomicU64::new(0),
+        streams: Semaphore::new(MAX_STREAMS),
+        leaving: leaving.clone(),
     };
     places.into_iter().map(backend).collect()
 }

@@ -29,7 +29,7 @@ pub struct Demo {
     ca: PathBuf,
     /// Per game: name and what to ask for.
     games: Vec<(String, Vec<Address>)>,
-    _backends: DemoBackends,
+    backends: DemoBackends,
 }
 
 /// A page of a game.
@@ -93,12 +93,18 @@ impl Prepared {
         Ok(Demo {
             ca: self.ca.clone(),
             games: config.games.iter().map(|game| (game.name.to_string(), pages(game))).collect(),
-            _backends: backends::start(wanted)?,
+            backends: backends::start(wanted)?,
         })
     }
 }
 
 impl Demo {
+    /// Lets the backends' endless streams end, so that a stop need not wait
+    /// for them until its deadline.
+    pub fn leave(&self) {
+        self.backends.leave();
+    }
+
     /// Says what to try.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ use crate::proxy::sticky::SetCookie;
 
 /// `Sec-WebSocket-Key` of a WebSocket begun by RFC 8441, which has none: the
 /// backend wants 16 bytes in base64, and nobody checks its answer to it.
-const KEY: &[u8] = b"bG9ja2dhdGUgUkZDIDg0NDE=";
+const KEY: &[u8] = b"bG9ja2dhdGUgUkZDODQ0MQ==";
 
 /// The request of a stream. `has_body`: the stream did not end with its head.
 pub(super) fn request(

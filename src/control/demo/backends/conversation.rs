@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use tokio::net::TcpStream;
+use tokio::sync::SemaphorePermit;
 use tokio::time::sleep;
 
 use crate::http1::{
@@ -15,7 +16,7 @@ use crate::http1::{
 
 use super::page::Exchange;
 use super::wire::{HEAD_LIMITS, Wire};
-use super::{Backend, next};
+use super::{Backend, events, next, socket};
 
 const MAX_TRAILERS: usize = 32 << 10;
 const MAX_SLOW: u64 = 60_000;
@@ -28,6 +29,8 @@ enum Ask {
     Health,
     Bytes(u64),
     Echo,
+    Socket,
+    Events,
 }
 
 impl Ask {
@@ -40,6 +43,8 @@ impl Ask {
         match (before, last, number()) {
             (_, b"health", _) => Self::Health,
             (_, b"echo", _) => Self::Echo,
+            (_, b"ws", _) => Self::Socket,
+            (_, b"events", _) => Self::Events,
             (Some(b"bytes"), _, Some(n)) => Self::Bytes(n.min(MAX_BYTES)),
             (Some(b"slow"), _, Some(ms)) => {
                 Self::Page { status: 200, after: Duration::from_millis(ms.min(MAX_SLOW)) }
@@ -52,10 +57,20 @@ impl Ask {
     }
 }
 
+/// What a connection is after an answer.
+enum After<'a> {
+    /// Good for another request.
+    Open,
+    Done,
+    /// A WebSocket, and its place among the streams.
+    Socket(SemaphorePermit<'a>),
+}
+
 /// How an answer's body is delimited.
 #[derive(Clone, Copy)]
 enum Framing {
-    /// 204 and 304 have none and say nothing of one.
+    /// 204 and 304 have none and say nothing of one; another body without
+    /// one ends with its connection.
     None,
     Length(u64),
     Chunked,
@@ -84,8 +99,14 @@ pub(super) async fn hold(
             Err(error) => return held.refuse(error).await,
         };
         let keep = request.keep_alive && !crowded();
-        if !held.answer(&head, &request, &fields, keep).await? {
-            return held.wire.close().await;
+        match held.answer(&head, &request, &fields, keep).await? {
+            After::Open => {}
+            After::Done => return held.wire.close().await,
+            After::Socket(place) => {
+                let ended = socket::hold(held.wire, backend).await;
+                drop(place);
+                return ended;
+            }
         }
     }
 }
@@ -97,20 +118,20 @@ struct Held<'a> {
     answered: u64,
 }
 
-impl Held<'_> {
-    /// One answer; true when the connection goes on.
+impl<'a> Held<'a> {
+    /// One answer.
     async fn answer(
         &mut self,
         head: &[u8],
         request: &RequestHead,
         fields: &[Field],
         keep: bool,
-    ) -> io::Result<bool> {
+    ) -> io::Result<After<'a>> {
         let requests = next(&self.backend.requests);
         self.answered += 1;
         if request.method == Method::Connect {
             self.plain(405, "no tunnels here\n", false).await?;
-            return Ok(false);
+            return Ok(After::Done);
         }
         let mut body = match request.framing {
             RequestFraming::None => BodyDecoder::empty(),
@@ -121,19 +142,26 @@ impl Held<'_> {
             self.wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         let ask = Ask::of(request.target.of(head));
-        let reply = Reply { backend: self.backend, keep, version: request.version };
+        let reply = Reply { backend: self.backend, keep, version: request.version, more: "" };
+        let after = if keep { After::Open } else { After::Done };
         if ask == Ask::Echo && request.method != Method::Head {
-            return self.echo(&reply, request.framing, &mut body).await.map(|()| keep);
+            return self.echo(&reply, request.framing, &mut body).await.map(|()| after);
         }
         let Some(body) = self.wire.skip_body(&mut body).await? else {
             self.plain(413, "the body is too large\n", false).await?;
-            return Ok(false);
+            return Ok(After::Done);
         };
         let with_body = request.method != Method::Head;
         match ask {
             Ask::Health => self.send(&reply, 200, TEXT, "ok\n", with_body).await?,
             Ask::Echo => self.send(&reply, 200, TEXT, "", with_body).await?,
             Ask::Bytes(n) => self.bytes(&reply, n, with_body).await?,
+            Ask::Socket => return self.socket(head, request, fields, keep).await,
+            Ask::Events => {
+                let seen = events::seen(head, fields);
+                self.events(request.version, seen, with_body).await?;
+                return Ok(After::Done);
+            }
             Ask::Page { status, after } => {
                 if !after.is_zero() {
                     sleep(after).await;
@@ -158,7 +186,7 @@ impl Held<'_> {
                 self.send(&reply, status, kind, &page, with_body).await?;
             }
         }
-        Ok(keep)
+        Ok(after)
     }
 
     async fn refuse(&mut self, error: HeadError) -> io::Result<()> {
@@ -172,7 +200,7 @@ impl Held<'_> {
     }
 
     async fn plain(&mut self, status: u16, text: &str, keep: bool) -> io::Result<()> {
-        let reply = Reply { backend: self.backend, keep, version: Version::Http11 };
+        let reply = Reply { backend: self.backend, keep, version: Version::Http11, more: "" };
         self.send(&reply, status, TEXT, text, true).await
     }
 
@@ -206,6 +234,56 @@ impl Held<'_> {
             let some = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             self.wire.write(piece.get(..some).unwrap_or_default()).await?;
             left -= some as u64;
+        }
+        Ok(())
+    }
+
+    /// Grants a WebSocket, or says why not.
+    async fn socket(
+        &mut self,
+        head: &[u8],
+        request: &RequestHead,
+        fields: &[Field],
+        keep: bool,
+    ) -> io::Result<After<'a>> {
+        let accept = match socket::accept(head, request, fields) {
+            Ok(accept) => accept,
+            Err((status, why)) => {
+                // RFC 9110 15.5.22 and RFC 6455 4.4.
+                let more = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+                            Sec-WebSocket-Version: 13\r\n";
+                let reply = Reply { backend: self.backend, keep, version: request.version, more };
+                let text = format!("/ws is for WebSockets: {why}\n");
+                self.send(&reply, status, TEXT, &text, request.method != Method::Head).await?;
+                return Ok(if keep { After::Open } else { After::Done });
+            }
+        };
+        let Ok(place) = self.backend.streams.try_acquire() else {
+            self.plain(503, CROWDED, false).await?;
+            return Ok(After::Done);
+        };
+        let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                          Connection: Upgrade\r\nSec-WebSocket-Accept: "
+            .to_vec();
+        bytes.extend_from_slice(accept.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(names(self.backend).as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+        self.wire.write(&bytes).await?;
+        Ok(After::Socket(place))
+    }
+
+    /// The connection ends with it: while it lasts, what comes is not kept.
+    async fn events(&mut self, version: Version, seen: u64, with_body: bool) -> io::Result<()> {
+        let Ok(_place) = self.backend.streams.try_acquire() else {
+            return self.plain(503, CROWDED, false).await;
+        };
+        let chunked = version == Version::Http11;
+        let framing = if chunked { Framing::Chunked } else { Framing::None };
+        let reply = Reply { backend: self.backend, keep: false, version, more: "" };
+        self.wire.write(reply.head(200, events::KIND, framing).as_bytes()).await?;
+        if with_body {
+            events::send(&mut self.wire, self.backend, seen, chunked).await?;
         }
         Ok(())
     }
@@ -249,6 +327,7 @@ impl Held<'_> {
     }
 }
 
+const CROWDED: &str = "too many streams are open here\n";
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
@@ -257,6 +336,8 @@ struct Reply<'a> {
     backend: &'a Backend,
     keep: bool,
     version: Version,
+    /// Further field lines.
+    more: &'static str,
 }
 
 impl Reply<'_> {
@@ -284,18 +365,24 @@ impl Reply<'_> {
              Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; \
              script-src 'unsafe-inline'; img-src data:; connect-src 'self'; form-action 'self'; \
              base-uri 'none'; frame-ancestors 'none'\r\n\
-             Demo-Game: {game}\r\n\
-             Demo-Group: {group}\r\n\
-             Demo-Backend: {name}\r\n\
-             Demo-Number: {number}\r\n\
-             \r\n",
+             {more}{names}\r\n",
             date = httpdate::fmt_http_date(SystemTime::now()),
-            game = field_value(&self.backend.game),
-            group = field_value(&self.backend.group),
-            name = field_value(self.backend.name()),
-            number = self.backend.place + 1,
+            more = self.more,
+            names = names(self.backend),
         )
     }
+}
+
+/// The field lines that say who answers.
+fn names(backend: &Backend) -> String {
+    format!(
+        "Demo-Game: {game}\r\nDemo-Group: {group}\r\n\
+         Demo-Backend: {name}\r\nDemo-Number: {number}\r\n",
+        game = field_value(&backend.game),
+        group = field_value(&backend.group),
+        name = field_value(backend.name()),
+        number = backend.place + 1,
+    )
 }
 
 /// Names come from files: whatever could end a field line becomes a `?`.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 
 use super::*;
 
-fn demo(game: &str, group: &str, name: &str) -> DemoBackend {
+pub(super) fn demo(game: &str, group: &str, name: &str) -> DemoBackend {
     DemoBackend {
         game: game.to_owned(),
         group: group.to_owned(),
@@ -14,7 +14,7 @@ fn demo(game: &str, group: &str, name: &str) -> DemoBackend {
     }
 }
 
-fn started() -> (DemoBackends, TcpStream) {
+pub(super) fn started() -> (DemoBackends, TcpStream) {
     let backends = start(vec![demo("g", "web", "one")]).unwrap();
     let stream = TcpStream::connect(backends.addresses()[0]).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -22,7 +22,7 @@ fn started() -> (DemoBackends, TcpStream) {
 }
 
 /// Head and body of one answer; the body by its Content-Length.
-fn answer(reader: &mut impl BufRead) -> (String, Vec<u8>) {
+pub(super) fn answer(reader: &mut impl BufRead) -> (String, Vec<u8>) {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         assert_ne!(reader.read_line(&mut head).unwrap(), 0, "closed after {head:?}");
@@ -163,7 +163,9 @@ fn a_backend_knows_its_place_in_its_group() {
         demo("g", "web", "d"),
     ];
     let addresses: Vec<SocketAddr> = all.iter().map(|one| one.address).collect();
-    let places: Vec<_> =
-        serving(all.to_vec(), &addresses).iter().map(|one| (one.place, one.peers.len())).collect();
+    let places: Vec<_> = serving(all.to_vec(), &addresses, &watch::channel(false).1)
+        .iter()
+        .map(|one| (one.place, one.peers.len()))
+        .collect();
     assert_eq!(places, [(0, 2), (0, 1), (0, 1), (1, 2)]);
 }

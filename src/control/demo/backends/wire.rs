@@ -35,6 +35,12 @@ impl Wire {
         Self { stream, buffer: Vec::new(), start: 0 }
     }
 
+    /// The socket, and what was read from it too early.
+    pub(super) fn into_parts(mut self) -> (TcpStream, Vec<u8>) {
+        self.buffer.drain(..self.start);
+        (self.stream, self.buffer)
+    }
+
     fn pending(&self) -> &[u8] {
         self.buffer.get(self.start..).unwrap_or_default()
     }
@@ -128,6 +134,11 @@ impl Wire {
             timeout(STALLED, self.stream.write_all(piece)).await??;
         }
         Ok(())
+    }
+
+    /// Waits until the other side ends or is gone. What it still says is lost.
+    pub(super) async fn left(&mut self) {
+        while let Ok(1..) = self.stream.read(&mut [0; 512]).await {}
     }
 
     /// Says goodbye, then reads a little of what may still come: closing with

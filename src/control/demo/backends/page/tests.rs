@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicU64;
 
+use tokio::sync::{Semaphore, watch};
+
 use super::*;
 use crate::http1::{HeadLimits, parse_request};
 
@@ -17,6 +19,8 @@ fn backend(game: &str) -> Backend {
         place: 1,
         connections: AtomicU64::new(0),
         requests: AtomicU64::new(0),
+        streams: Semaphore::new(1),
+        leaving: watch::channel(false).1,
     }
 }
 
