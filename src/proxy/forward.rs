@@ -179,9 +179,9 @@ impl Attempt<'_> {
         self.gone.unwrap_or(self.last) + self.route.response_timeout(self.picked.group)
     }
 
-    /// The client is gone. A request that may be repeated is given up; one
-    /// that must not be, and that the backend has in full, runs to its end with
-    /// nobody listening, so that it is not left half done.
+    /// The client is gone. A request that may be repeated is given up, and so
+    /// is a gRPC call; one that must not be, and that the backend has in full,
+    /// runs to its end with nobody listening, so that it is not left half done.
     pub(super) fn lost(
         &mut self,
         request: &Request,
@@ -189,7 +189,8 @@ impl Attempt<'_> {
         error: io::Error,
         phase: Phase,
     ) -> Result<(), Failure> {
-        if request.head.method.is_idempotent() || !self.upload.source_done() {
+        let may_end = request.head.method.is_idempotent() || request.is_grpc();
+        if may_end || !self.upload.source_done() {
             return Err(Failure::because(Cause::ClientGone, phase, error));
         }
         self.gone.get_or_insert_with(Instant::now);

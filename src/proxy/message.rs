@@ -75,6 +75,17 @@ impl Request {
         self.fields.iter().find(named).map(|field| self.text(field.value))
     }
 
+    /// A gRPC call: its client says by a reset that it is cancelled, and its
+    /// server expects to hear that.
+    pub(super) fn is_grpc(&self) -> bool {
+        const KIND: &[u8] = b"application/grpc";
+        let kind =
+            self.value_of(b"content-type").and_then(|kind| kind.split_at_checked(KIND.len()));
+        kind.is_some_and(|(kind, more)| {
+            kind.eq_ignore_ascii_case(KIND) && matches!(more.first(), None | Some(b'+' | b';'))
+        })
+    }
+
     /// The address the request is logged, limited and hashed by.
     pub(super) fn client_address(&self, peer: IpAddr, trusted: &Networks) -> IpAddr {
         if trusted.is_empty() {

@@ -19,7 +19,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio_rustls::TlsConnector;
 
 use crate::support::{
-    Backend, Call, DEADLINE, Ending, H2Backend, H2Options, H2Seen, Silent, Site, SiteBuilder,
+    Backend, Call, DEADLINE, Ending, H2, H2Backend, H2Options, H2Seen, Silent, Site, SiteBuilder,
     authority, chunked, eventually, pattern, response, send_all, settled, trailers,
 };
 
@@ -913,6 +913,44 @@ fn a_client_that_leaves_cancels_its_get_at_the_backend() {
 }
 
 #[test]
+fn a_cancelled_grpc_call_is_cancelled_at_the_backend() {
+    // What "a complete POST runs to its end" is not about: a client that
+    // cancels has not left by mistake.
+    let b1 = H2Backend::scripted("B1", |mut call| async move {
+        call.read().await;
+        if call.path.ends_with("body") {
+            let mut send = call.head(&[("content-type", "application/grpc")]);
+            send_all(&mut send, b"begun").await;
+            call.wait_for_reset_of(&mut send).await;
+        } else {
+            call.wait_for_reset().await;
+        }
+    });
+    let site = site_before(&b1);
+    let kinds = ["application/grpc", "application/grpc+proto", "Application/gRPC; x=1"];
+    for (number, kind) in kinds.into_iter().enumerate() {
+        for place in ["head", "body"] {
+            let path = format!("/{number}/{place}");
+            let mut h2 = H2::to(&site);
+            let mut request = h2.request(http::Method::POST, &path);
+            request.headers_mut().insert("content-type", kind.parse().unwrap());
+            let mut call = h2.begin(request, false);
+            call.send(b"message");
+            call.finish();
+            if place == "body" {
+                call.head();
+                assert_eq!(call.read_exactly(5), b"begun");
+            } else {
+                b1.wait_for(&path, |seen| seen.complete);
+            }
+            call.reset(Reason::CANCEL);
+            let canceled = b1.wait_for(&path, |seen| seen.broken.is_some()).broken;
+            assert!(canceled.is_some_and(|reason| reason.contains("CANCEL")), "{path}");
+        }
+    }
+}
+
+#[test]
 fn a_complete_post_runs_to_its_end_without_its_client() {
     let go = Arc::new(Semaphore::new(0));
     let waiting = Arc::clone(&go);
@@ -1080,7 +1118,7 @@ fn a_websocket_is_refused_before_an_h2c_backend() {
     let b1 = H2Backend::echoing("B1");
     let site = site_before(&b1);
     let request = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: bG9ja2dhdGUgUkZDIDg0NDE=\r\n\r\n";
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: bG9ja2dhdGU6UkZDODQ0MQ==\r\n\r\n";
     site.request(request).expect(502);
     assert!(b1.requests().is_empty());
 }

@@ -14,8 +14,8 @@ use http::{Method, Request};
 
 use crate::support::h2_frames::{self, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM};
 use crate::support::{
-    Backend, Finished, Gate, H2, H2Response, Port, Recorded, Setup, Site, TlsOffer, group,
-    https_listener,
+    Backend, DEADLINE, Finished, Gate, H2, H2Response, Port, Recorded, Setup, Site, TlsOffer,
+    group, https_listener,
 };
 
 const PROTOCOL_ERROR: u32 = 1;
@@ -447,7 +447,7 @@ fn lm_07_a_body_too_large_is_413_over_h2() {
     assert_eq!(b1.executions(), 1);
     // Without a length, once it is over.
     let mut stream = h2.begin_post("/");
-    let _ = stream.send_until_blocked(&vec![b'x'; MIB + 1], Duration::from_millis(50));
+    let _ = stream.send_until_blocked(&vec![b'x'; MIB + 1], DEADLINE);
     stream.read().expect(413);
     assert_eq!(b1.completed(), 1);
     h2.post("/", b"small").expect(200);

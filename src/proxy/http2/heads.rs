@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use h2::ext::Protocol;
-use http::header::{COOKIE, HOST, SET_COOKIE};
+use http::header::{COOKIE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
@@ -78,7 +78,10 @@ fn write_request(head: &mut Buffer, parts: &Parts, has_body: bool) -> Result<(),
         (None, Some(host), _) => headers::push_field(head, b"Host", host.as_bytes()),
         (None, None, None) => return Err(malformed("neither :authority nor Host")),
     }
-    let skipped = |name: &HeaderName| name == HOST || name == COOKIE;
+    // A key of the client's own would stand beside ours.
+    let skipped = |name: &HeaderName| {
+        name == HOST || name == COOKIE || (websocket && name == SEC_WEBSOCKET_KEY)
+    };
     for (name, value) in parts.headers.iter().filter(|(name, _)| !skipped(name)) {
         headers::push_field(head, name.as_str().as_bytes(), value.as_bytes());
     }
@@ -135,8 +138,12 @@ pub(super) fn response(
             map.append(name, value);
         }
     }
-    // A WebSocket begins with 200 here (RFC 8441 5).
+    // A WebSocket begins with 200 here, and without the answer to a key that the
+    // client never sent (RFC 8441 5).
     let status = if response.status == 101 { 200 } else { response.status };
+    if response.status == 101 {
+        map.remove(SEC_WEBSOCKET_ACCEPT);
+    }
     finished(status, map)
 }
 

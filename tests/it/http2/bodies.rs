@@ -40,9 +40,13 @@ fn an_upload_arrives_as_it_was() {
 
 #[test]
 fn a_download_arrives_as_it_was() {
+    // It says so, or its end could meet the next request.
+    let close = "Connection: close\r\n";
     let body = pattern(5 * MIB);
-    let length = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
-    let chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    let length =
+        format!("HTTP/1.1 200 OK\r\n{close}Content-Length: {}\r\n\r\n", body.len()).into_bytes();
+    let chunks =
+        format!("HTTP/1.1 200 OK\r\n{close}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
     let closed = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
     for (head, framed) in [
         (length, body.clone()),

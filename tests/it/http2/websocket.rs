@@ -40,7 +40,9 @@ fn ws_01_an_extended_connect_is_an_upgrade() {
     let head = stream.head();
     assert_eq!(head.status, 200);
     assert_eq!(head.fields["x-own"].as_bytes(), b"1");
-    for name in ["upgrade", "connection", "content-length", "transfer-encoding"] {
+    for name in
+        ["upgrade", "connection", "content-length", "transfer-encoding", "sec-websocket-accept"]
+    {
         assert!(!head.fields.contains_key(name), "{name}");
     }
     let seen = b1.request();
@@ -65,6 +67,18 @@ fn ws_01_an_extended_connect_is_an_upgrade() {
     stream.finish();
     assert_eq!(stream.try_piece().unwrap(), None);
     eventually("the backend is let go", || b1.open() <= 1);
+}
+
+#[test]
+fn ws_01_a_key_of_the_clients_own_is_replaced() {
+    let b1 = echoing();
+    let site = before(&b1);
+    let mut h2 = H2::to(&site);
+    let mut request = h2.websocket("/");
+    request.headers_mut().insert("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==".parse().unwrap());
+    let mut stream = h2.begin(request, false);
+    assert_eq!(stream.head().status, 200);
+    assert_ne!(b1.request().value("sec-websocket-key"), "AAAAAAAAAAAAAAAAAAAAAA==");
 }
 
 #[test]

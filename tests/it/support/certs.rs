@@ -114,6 +114,8 @@ fn params(names: &[&str], usage: ExtendedKeyUsagePurpose) -> CertificateParams {
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name = named(&common_name);
     params.extended_key_usages = vec![usage];
+    // Strict clients want it (RFC 5280 4.2.1.1).
+    params.use_authority_key_identifier_extension = true;
     params
 }
 

@@ -203,13 +203,20 @@ impl H2 {
     /// Begins a WebSocket (RFC 8441).
     #[track_caller]
     pub(crate) fn begin_websocket(&mut self, target: &str) -> H2Stream {
+        let request = self.websocket(target);
+        self.begin(request, false)
+    }
+
+    /// A request for a WebSocket, which the server must have offered.
+    #[track_caller]
+    pub(crate) fn websocket(&self, target: &str) -> Request<()> {
         super::eventually("extended CONNECT is offered", || {
             self.send.is_extended_connect_protocol_enabled()
         });
         let mut request = self.request(Method::CONNECT, target);
         request.extensions_mut().insert(Protocol::from_static("websocket"));
         request.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
-        self.begin(request, false)
+        request
     }
 
     /// How many requests the server allows at once.

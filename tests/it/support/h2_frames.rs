@@ -19,6 +19,7 @@ pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
 /// Of DATA and HEADERS; ACK of SETTINGS and PING.
@@ -48,7 +49,7 @@ pub(crate) struct Frame {
 
 impl Frames {
     /// A connection to the site's `a.test`: preface and SETTINGS were
-    /// exchanged, pings are answered.
+    /// exchanged, upload credit was granted, pings are answered.
     #[track_caller]
     pub(crate) fn to(site: &Site) -> Self {
         Self::start(site.port(), true)
@@ -118,6 +119,8 @@ impl Frames {
         client.send(frame(SETTINGS, 0, 0, &[]));
         if reads {
             client.wait_for(SETTINGS, 0);
+            // Until then the connection has the protocol's 64 KiB.
+            client.wait_for(WINDOW_UPDATE, 0);
         }
         client
     }
