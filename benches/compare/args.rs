@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::idle;
 use crate::workloads::WORKLOADS;
 
 pub(crate) const USAGE: &str = "\
@@ -11,7 +12,8 @@ Measures lockgate beside nginx and HAProxy in one interleaved run.
 cargo bench --bench compare -- [options]
   --rounds N          samples of every workload and peer (5)
   --duration SECONDS  of load per sample (2)
-  --only A,B          plain,tls,handshake,body,body-tls,upload,idle,idle-tls,syscalls,instructions
+  --only A,B          plain,tls,handshake,body,body-tls,upload,h2,websocket,websocket-tls,
+                      idle,idle-tls,idle-h2,idle-websocket,idle-websocket-tls,syscalls,instructions
   --peers A,B         nginx,nginx@2,haproxy,lockgate (@2 measures the same again: the noise)
   --lockgate PATH     the lockgate to measure (default: the one cargo built)
   --json FILE         every sample
@@ -31,9 +33,6 @@ pub(crate) struct Args {
     pub(crate) markdown: Option<PathBuf>,
     pub(crate) quick: bool,
 }
-
-/// Names beside the load workloads, in the order they run.
-pub(crate) const EXTRAS: [&str; 4] = ["idle", "idle-tls", "syscalls", "instructions"];
 
 impl Args {
     /// `Ok(None)`: help was asked for.
@@ -104,8 +103,10 @@ impl Args {
     }
 }
 
+/// In the order they run.
 fn all_names() -> Vec<&'static str> {
-    WORKLOADS.iter().map(|workload| workload.name).chain(EXTRAS).collect()
+    let loads = WORKLOADS.iter().map(|workload| workload.name);
+    loads.chain(idle::KINDS.map(idle::Kind::name)).chain(["syscalls", "instructions"]).collect()
 }
 
 /// Everything but `instructions`, which takes long and needs valgrind.

@@ -1,8 +1,11 @@
 //! Right answers first: a proxy that is wrong is not measured.
 
+use std::sync::Arc;
+
 use crate::client::{Answer, ask};
 use crate::lab::Lab;
-use crate::peers::Peer;
+use crate::peers::{Peer, Running};
+use crate::{http2, websocket};
 
 /// Starts `peer`, asks it what the workloads will ask, and says which TLS suite it picked.
 pub(crate) fn check(peer: &Peer, lab: &Lab) -> Result<String, String> {
@@ -30,7 +33,28 @@ pub(crate) fn check(peer: &Peer, lab: &Lab) -> Result<String, String> {
     }
     let answer = ask(running.http, None, "POST", "/upload", &[b'x'; 65_536])?;
     expect(answer.status == 204, "http", "/upload", &answer)?;
+    check_http2(lab, &running)?;
+    // Twice, so that both backends answer.
+    for _ in 0..2 {
+        websocket::check(running.http, None)?;
+        websocket::check(running.https, Some(Arc::clone(&lab.certificate.client)))?;
+    }
     Ok(chosen)
+}
+
+fn check_http2(lab: &Lab, running: &Running) -> Result<(), String> {
+    let tls = &lab.certificate.client_h2;
+    for _ in 0..2 {
+        let body = http2::ask(running.https, tls, "/1k")?;
+        if body.len() != 1 << 10 {
+            return Err(format!("HTTP/2 /1k: {} bytes", body.len()));
+        }
+    }
+    let seen = String::from_utf8_lossy(&http2::ask(running.https, tls, "/echo")?).into_owned();
+    if !seen.contains("for=[127.0.0.1]") || !seen.contains("proto=[https]") {
+        return Err(format!("HTTP/2: the origin saw {seen}"));
+    }
+    Ok(())
 }
 
 fn expect(right: bool, scheme: &str, path: &str, answer: &Answer) -> Result<(), String> {

@@ -49,7 +49,7 @@ pub(crate) fn syscalls(
 ) -> Result<Calls, String> {
     let strace = find("strace").ok_or("strace is not installed")?;
     let running = peer.start(lab, &[])?;
-    plain().drive(lab, &running, connections, Duration::from_millis(300))?;
+    plain(lab, &running, connections, Duration::from_millis(300))?;
     let (result, pids) = (lab.folder().join("strace"), running.pids());
     let mut argv = vec![strace.display().to_string()];
     argv.extend(["-c", "-f", "-U", "calls,name", "-o"].map(str::to_owned));
@@ -63,7 +63,7 @@ pub(crate) fn syscalls(
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    let done = plain().drive(lab, &running, connections, time)?;
+    let done = plain(lab, &running, connections, time)?;
     child.signal(Signal::INT);
     child.finish(Duration::from_secs(10))?;
     let table = fs::read_to_string(&result).map_err(|error| format!("strace: {error}"))?;
@@ -104,9 +104,9 @@ pub(crate) fn instructions(peer: &Peer, lab: &Lab, time: Duration) -> Result<Ins
         format!("--callgrind-out-file={}/out.%p", folder.path().display()),
     ];
     let running = peer.start(lab, &prefix)?;
-    plain().drive(lab, &running, 64, Duration::from_secs(2))?;
+    plain(lab, &running, 64, Duration::from_secs(2))?;
     tell(&control, "-z", &running)?;
-    let done = plain().drive(lab, &running, 64, time.max(Duration::from_secs(2)))?;
+    let done = plain(lab, &running, 64, time.max(Duration::from_secs(2)))?;
     tell(&control, "-d", &running)?;
     if done.requests == 0 {
         return Err("no request was answered under valgrind".to_owned());

@@ -1,23 +1,61 @@
 //! What a connection costs that does nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use crate::client::{head, local, server_name};
+use crate::client::head;
 use crate::lab::Lab;
 use crate::peers::Peer;
 use crate::procfs;
+use crate::stream::Stream;
+use crate::{http2, websocket};
+
+/// What waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Plain,
+    Tls,
+    Http2,
+    WebSocket,
+    WebSocketTls,
+}
+
+/// All, in the order they run.
+pub(crate) const KINDS: [Kind; 5] =
+    [Kind::Plain, Kind::Tls, Kind::Http2, Kind::WebSocket, Kind::WebSocketTls];
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "idle",
+            Self::Tls => "idle-tls",
+            Self::Http2 => "idle-h2",
+            Self::WebSocket => "idle-websocket",
+            Self::WebSocketTls => "idle-websocket-tls",
+        }
+    }
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Plain => "HTTP/1.1 keep-alive",
+            Self::Tls => "HTTP/1.1 keep-alive over TLS",
+            Self::Http2 => "HTTP/2 over TLS",
+            Self::WebSocket => "silent WebSocket, its connection to the backend included",
+            Self::WebSocketTls => "the same over TLS",
+        }
+    }
+
+    fn tls(self) -> bool {
+        !matches!(self, Self::Plain | Self::WebSocket)
+    }
+}
 
 /// One measurement.
 #[derive(Debug)]
 pub(crate) struct Idle {
-    pub(crate) tls: bool,
+    pub(crate) kind: Kind,
     pub(crate) peer: String,
     round: usize,
     connections: usize,
@@ -32,7 +70,7 @@ pub(crate) struct Idle {
 impl Idle {
     pub(crate) fn json(&self) -> Value {
         json!({
-            "workload": name(self.tls), "peer": self.peer, "round": self.round,
+            "workload": self.kind.name(), "peer": self.peer, "round": self.round,
             "connections": self.connections, "closed_while_held": self.closed,
             "rss_start_kib": self.start_kib, "rss_held_kib": self.held_kib,
             "rss_after_kib": self.after_kib, "kib_per_connection": self.kib,
@@ -40,52 +78,43 @@ impl Idle {
     }
 }
 
-pub(crate) fn name(tls: bool) -> &'static str {
-    if tls { "idle-tls" } else { "idle" }
-}
-
 enum Held {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Http1(Stream),
+    Http2(http2::Connection),
 }
 
 impl Held {
     fn closed(&self) -> bool {
-        let tcp = match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(stream) => stream.get_ref().0,
-        };
-        match tcp.try_read(&mut [0; 64]) {
-            Ok(got) => got == 0,
-            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        match self {
+            Self::Http1(stream) => stream.closed(),
+            Self::Http2(connection) => connection.closed(),
         }
     }
 }
 
-/// Opens `count` connections with one request each, holds them for `settle`, and reads memory
+/// Opens `count` connections with one request or message each, holds them for `settle`, and reads memory
 /// before, then, and after they are gone.
 pub(crate) fn sample(
     peer: &Peer,
     lab: &Lab,
-    tls: bool,
+    kind: Kind,
     round: usize,
     count: usize,
     settle: Duration,
 ) -> Result<Idle, String> {
     let running = peer.start(lab, &[])?;
-    let port = running.port(tls);
-    let connector = tls.then(|| TlsConnector::from(Arc::clone(&lab.certificate.client)));
+    let port = running.port(kind.tls());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let memory = || procfs::rss_kib(&running.pids());
 
     // What is there once and for all (upstream pool, first use of everything) is not a connection's.
     for _ in 0..2 {
-        drop(runtime.block_on(open(port, connector.as_ref(), 64))?);
+        drop(runtime.block_on(open(lab, kind, port, 64))?);
         std::thread::sleep(settle.mul_f64(0.2));
     }
     let start_kib = memory();
-    let held = runtime.block_on(open(port, connector.as_ref(), count))?;
+    let held = runtime.block_on(open(lab, kind, port, count))?;
     // In the runtime, so that it hears of connections that are closed meanwhile.
     runtime.block_on(async { tokio::time::sleep(settle).await });
     let held_kib = memory();
@@ -96,46 +125,41 @@ pub(crate) fn sample(
     let after_kib = memory();
     let kib = (held_kib as f64 - start_kib as f64) / count as f64;
     let peer = peer.label.clone();
-    Ok(Idle { tls, peer, round, connections: count, start_kib, held_kib, after_kib, closed, kib })
+    Ok(Idle { kind, peer, round, connections: count, start_kib, held_kib, after_kib, closed, kib })
 }
 
 /// `count` connections, 32 at a time.
-async fn open(
-    port: u16,
-    connector: Option<&TlsConnector>,
-    count: usize,
-) -> Result<Vec<Held>, String> {
-    let local_set = tokio::task::LocalSet::new();
+async fn open(lab: &Lab, kind: Kind, port: u16, count: usize) -> Result<Vec<Held>, String> {
     let work = async {
         let mut held = Vec::with_capacity(count);
         while held.len() < count {
-            let batch: Vec<_> = (held.len()..count.min(held.len() + 32))
-                .map(|_| tokio::task::spawn_local(open_one(port, connector.cloned())))
-                .collect();
-            for task in batch {
-                held.push(task.await.map_err(|error| error.to_string())??);
-            }
+            let batch = (held.len()..count.min(held.len() + 32)).map(|_| open_one(lab, kind, port));
+            held.append(&mut futures_util::future::try_join_all(batch).await?);
         }
         Ok(held)
     };
     let limit = Duration::from_secs(30);
-    let result = tokio::time::timeout(limit, local_set.run_until(work)).await;
+    let result = tokio::time::timeout(limit, work).await;
     result.map_err(|_| format!("{count} connections were not open within {limit:?}"))?
 }
 
-async fn open_one(port: u16, connector: Option<TlsConnector>) -> Result<Held, String> {
-    let text = |error: std::io::Error| format!("opening: {error}");
-    let mut tcp = TcpStream::connect(local(port)).await.map_err(text)?;
-    match connector {
-        None => {
-            request(&mut tcp, port).await.map_err(text)?;
-            Ok(Held::Plain(tcp))
+async fn open_one(lab: &Lab, kind: Kind, port: u16) -> Result<Held, String> {
+    let tls = kind.tls().then(|| lab.certificate.client.clone());
+    match kind {
+        Kind::Plain | Kind::Tls => {
+            let text = |error: std::io::Error| format!("opening: {error}");
+            let mut stream = Stream::connect(port, tls).await.map_err(text)?;
+            match &mut stream {
+                Stream::Plain(tcp) => request(tcp, port).await.map_err(text)?,
+                Stream::Tls(tls) => request(tls, port).await.map_err(text)?,
+            }
+            Ok(Held::Http1(stream))
         }
-        Some(connector) => {
-            let mut stream = connector.connect(server_name(), tcp).await.map_err(text)?;
-            request(&mut stream, port).await.map_err(text)?;
-            Ok(Held::Tls(Box::new(stream)))
+        Kind::Http2 => {
+            let tls = lab.certificate.client_h2.clone();
+            http2::open(port, tls, "/1k").await.map(|(connection, _)| Held::Http2(connection))
         }
+        Kind::WebSocket | Kind::WebSocketTls => websocket::open(port, tls).await.map(Held::Http1),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::children::{self, Child};
 use crate::machine::{Cpus, find, raise_file_limit};
 use crate::origin;
 use crate::tls::Certificate;
+use crate::websocket;
 
 /// For wrk: a body to post when there is one, and a line at the end that a program can read.
 const SCRIPT: &str = r#"
@@ -30,11 +31,14 @@ end
 pub(crate) struct Lab {
     _origin: Child,
     pub(crate) origin: [u16; 2],
+    /// What echoes WebSocket messages.
+    pub(crate) echo: [u16; 2],
     pub(crate) certificate: Certificate,
     pub(crate) cpus: Cpus,
     /// How many files a process may open.
     pub(crate) files: u64,
     pub(crate) wrk: Option<PathBuf>,
+    pub(crate) h2load: Option<PathBuf>,
     pub(crate) script: PathBuf,
     root: TempDir,
 }
@@ -54,10 +58,12 @@ impl Lab {
         Ok(Self {
             _origin: child,
             origin: ports,
+            echo: websocket::start_echo()?,
             certificate,
             cpus,
             files,
             wrk: find("wrk"),
+            h2load: find("h2load"),
             script,
             root,
         })

@@ -1,4 +1,4 @@
-//! The load generators: wrk, and our own where every request is a new TLS session.
+//! The load generators: wrk, h2load, and our own where every request is a new TLS session.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -66,6 +66,53 @@ pub(crate) fn wrk(
         }
         _ => Err(format!("wrk: {}", child.last_words())),
     }
+}
+
+/// h2load on one thread: so many requests, `streams` at a time on every connection.
+///
+/// A number and no time: a timed load leaves a thousand requests half done, whose end is no request's
+/// cost, and connections that open after the time never stop.
+pub(crate) fn h2load(
+    lab: &Lab,
+    url: &str,
+    connections: u32,
+    streams: u32,
+    requests: u64,
+) -> Result<Done, String> {
+    let program = lab.h2load.as_ref().ok_or("h2load is not installed")?;
+    let argv = [
+        program.display().to_string(),
+        "-t1".to_owned(),
+        format!("-c{connections}"),
+        format!("-m{streams}"),
+        format!("-n{requests}"),
+        url.to_owned(),
+    ];
+    let mut child = Child::start(&argv, lab.cpus.load, &lab.folder().join("h2load"))?;
+    child.finish(Duration::from_mins(2))?;
+    let printed = child.printed();
+    if !printed.contains("\nApplication protocol: h2\n") {
+        return Err(format!("h2load spoke no HTTP/2: {}", child.last_words()));
+    }
+    let done = h2load_counts(&printed, requests);
+    done.ok_or_else(|| format!("h2load: {}", child.last_words()))
+}
+
+/// What is not answered whole and with 2xx is an error.
+fn h2load_counts(printed: &str, wanted: u64) -> Option<Done> {
+    let number = |name: &str, what: &str| -> Option<u64> {
+        let rest = printed.lines().find_map(|line| line.strip_prefix(name))?;
+        rest.split(',').find_map(|pair| pair.trim().strip_suffix(what)?.trim().parse().ok())
+    };
+    let good = number("requests: ", " succeeded")?.min(number("status codes: ", " 2xx")?);
+    let time = printed.lines().find_map(|line| line.strip_prefix("finished in "))?;
+    let time = time.split(',').next()?;
+    let seconds = match (time.strip_suffix("ms"), time.strip_suffix('s')) {
+        (Some(millis), _) => millis.parse::<f64>().ok()? / 1e3,
+        (None, Some(seconds)) => seconds.parse().ok()?,
+        (None, None) => return None,
+    };
+    Some(Done { requests: good, errors: wanted - good.min(wanted), seconds, ..Done::default() })
 }
 
 /// A new TCP connection and a full TLS 1.3 handshake for every request, `clients` at a time.

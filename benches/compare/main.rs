@@ -13,6 +13,7 @@ mod check;
 mod children;
 mod client;
 mod counts;
+mod http2;
 mod idle;
 mod lab;
 mod load;
@@ -21,7 +22,9 @@ mod origin;
 mod peers;
 mod procfs;
 mod report;
+mod stream;
 mod tls;
+mod websocket;
 mod workloads;
 
 use std::fs;
@@ -91,6 +94,9 @@ impl<'a> Run<'a> {
         if run.lab.wrk.is_none() {
             run.note("wrk is not installed: what it drives is skipped".to_owned());
         }
+        if run.lab.h2load.is_none() {
+            run.note("h2load is not installed: what it drives is skipped".to_owned());
+        }
         Ok(Some(run))
     }
 
@@ -124,14 +130,13 @@ impl<'a> Run<'a> {
     fn all(mut self) -> Result<bool, String> {
         self.compare_suites();
         for workload in &WORKLOADS {
-            let possible = self.lab.wrk.is_some() || !workload.needs_wrk();
-            if self.args.wants(workload.name) && possible {
+            if self.args.wants(workload.name) && workload.possible(&self.lab) {
                 self.load(workload);
             }
         }
-        for tls in [false, true] {
-            if self.args.wants(idle::name(tls)) {
-                self.idle(tls);
+        for kind in idle::KINDS {
+            if self.args.wants(kind.name()) {
+                self.idle(kind);
             }
         }
         if self.args.wants("syscalls") && self.has("strace") {
@@ -184,7 +189,7 @@ impl<'a> Run<'a> {
                         let (cost, done) = (sample.cost, sample.done);
                         let rate = done.requests as f64 / done.seconds;
                         eprintln!(
-                            "{:10} round {round} {:10} {cost:8.1} {}, {rate:.0}/s",
+                            "{:13} round {round} {:10} {cost:8.1} {}, {rate:.0}/s",
                             workload.name,
                             peer.label,
                             workload.unit()
@@ -204,7 +209,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn idle(&mut self, tls: bool) {
+    fn idle(&mut self, kind: idle::Kind) {
         // Each end of a connection is a descriptor here or in the proxy, which has the backends' too.
         let possible =
             usize::try_from(self.lab.files.saturating_sub(300) / 2).unwrap_or(usize::MAX);
@@ -213,29 +218,27 @@ impl<'a> Run<'a> {
         // Memory hardly varies: more rounds would tell nothing.
         for round in 0..self.args.rounds.min(3) {
             for peer in self.order(round) {
-                match idle::sample(&peer, &self.lab, tls, round, count, settle) {
+                match idle::sample(&peer, &self.lab, kind, round, count, settle) {
                     Ok(idle) => {
                         eprintln!(
-                            "{:10} round {round} {:10} {:8.2} KiB",
-                            idle::name(tls),
+                            "{:18} round {round} {:10} {:8.2} KiB",
+                            kind.name(),
                             peer.label,
                             idle.kib
                         );
                         if idle.closed > 0 {
                             self.note(format!(
                                 "{} {}: {} of {count} were closed while held",
-                                idle::name(tls),
+                                kind.name(),
                                 peer.label,
                                 idle.closed
                             ));
                         }
                         self.results.idle.push(idle);
                     }
-                    Err(error) => self.fail(format!(
-                        "{} round {round} {}: {error}",
-                        idle::name(tls),
-                        peer.label
-                    )),
+                    Err(error) => {
+                        self.fail(format!("{} round {round} {}: {error}", kind.name(), peer.label));
+                    }
                 }
             }
         }

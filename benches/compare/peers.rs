@@ -157,6 +157,10 @@ impl Running {
 /// Port 0: the system picks the admin port, nobody asks for it here.
 const LOCKGATE_TOML: &str = "workers = 1\n\n[admin]\naddress = \"127.0.0.1:0\"\n";
 
+/// Upstream connections that each keeps, so that no row opens new ones: `h2` has 1,024 requests under
+/// way. HAProxy keeps as many as there were.
+const KEPT: usize = 1024;
+
 struct Setup<'a> {
     lab: &'a Lab,
     folder: String,
@@ -169,7 +173,7 @@ struct Setup<'a> {
 impl Setup<'_> {
     fn drop_in(&self) -> String {
         let Self { lab, http, https, .. } = self;
-        let [first, second] = lab.origin;
+        let ([first, second], [echo, other]) = (lab.origin, lab.echo);
         let (chain, key) = (lab.certificate.chain.display(), lab.certificate.key.display());
         format!(
             r#"[[listener]]
@@ -178,6 +182,9 @@ address = "127.0.0.1"
 port = {http}
 protocol = "http"
 group = "origin"
+[[listener.rule]]
+path = "/ws"
+group = "echo"
 
 [[listener]]
 default = true
@@ -186,18 +193,25 @@ port = {https}
 protocol = "https"
 certificate = {{ chain = "{chain}", key = "{key}" }}
 group = "origin"
+[[listener.rule]]
+path = "/ws"
+group = "echo"
 
 [group.origin]
 balance = "rr"
 backends = ["127.0.0.1:{first}", "127.0.0.1:{second}"]
-"#
+
+[group.echo]
+balance = "rr"
+backends = ["127.0.0.1:{echo}", "127.0.0.1:{other}"]
+"#,
         )
     }
 
     fn nginx(&self) -> String {
         let Self { lab, folder, http, https, .. } = self;
         let (user, scratch) = (user_line(), scratch_lines(folder));
-        let [first, second] = lab.origin;
+        let ([first, second], [echo, other]) = (lab.origin, lab.echo);
         let files = lab.files;
         let (chain, key) = (lab.certificate.chain.display(), lab.certificate.key.display());
         format!(
@@ -223,9 +237,17 @@ http {{
     upstream origin {{
         server 127.0.0.1:{first};
         server 127.0.0.1:{second};
-        keepalive 256;
+        keepalive {KEPT};
         keepalive_requests 1000000000;
         keepalive_timeout 3600s;
+    }}
+    upstream echo {{
+        server 127.0.0.1:{echo};
+        server 127.0.0.1:{other};
+    }}
+    map $http_upgrade $connection_upgrade {{
+        default upgrade;
+        '' close;
     }}
     server {{
         listen 127.0.0.1:{http} backlog=4096;
@@ -245,6 +267,16 @@ http {{
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             proxy_set_header X-Forwarded-Proto $scheme;
         }}
+        location /ws {{
+            proxy_pass http://echo;
+            proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_upgrade;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_read_timeout 3600s;
+        }}
     }}
 }}
 "#,
@@ -256,7 +288,7 @@ http {{
 
     fn haproxy(&self) -> String {
         let Self { lab, http, https, .. } = self;
-        let [first, second] = lab.origin;
+        let ([first, second], [echo, other]) = (lab.origin, lab.echo);
         let both = lab.certificate.both.display();
         // Two descriptors a connection, and some of its own.
         let connections = (lab.files / 2).saturating_sub(200).min(8192);
@@ -271,6 +303,7 @@ defaults
     timeout client 3600s
     timeout server 3600s
     timeout http-keep-alive 3600s
+    timeout tunnel 3600s
     option http-keep-alive
     http-reuse always
 frontend front
@@ -279,11 +312,16 @@ frontend front
     option forwardfor
     http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
     http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
+    use_backend echo if {{ path /ws }}
     default_backend back
 backend back
     balance roundrobin
     server first 127.0.0.1:{first}
     server second 127.0.0.1:{second}
+backend echo
+    balance roundrobin
+    server first 127.0.0.1:{echo}
+    server second 127.0.0.1:{other}
 "#
         )
     }

@@ -157,22 +157,25 @@ impl Results {
         out.push_str("\n## Memory of an idle connection\n\n");
         line(
             out,
-            &format!("Resident KiB per connection while {held} keep-alive connections wait.\n"),
+            &format!("Resident KiB per connection while {held} of them wait, each used once.\n"),
         );
         let labels: Vec<&str> = self.labels().collect();
         line(out, &format!("| workload | {} |", labels.join(" | ")));
         line(out, &rule(labels.len() + 1));
-        for tls in [false, true] {
+        for kind in idle::KINDS {
             let cells: Vec<String> = labels
                 .iter()
                 .map(|label| {
                     let found =
-                        self.idle.iter().filter(|idle| idle.tls == tls && idle.peer == *label);
+                        self.idle.iter().filter(|idle| idle.kind == kind && idle.peer == *label);
                     spread(&found.map(|idle| idle.kib).collect::<Vec<_>>(), 2)
                 })
                 .collect();
             if cells.iter().any(|cell| cell != "-") {
-                line(out, &format!("| `{}` | {} |", idle::name(tls), cells.join(" | ")));
+                line(
+                    out,
+                    &format!("| `{}`: {} | {} |", kind.name(), kind.title(), cells.join(" | ")),
+                );
             }
         }
     }

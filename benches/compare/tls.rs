@@ -17,6 +17,8 @@ pub(crate) struct Certificate {
     /// Both in one file, as HAProxy wants them.
     pub(crate) both: PathBuf,
     pub(crate) client: Arc<ClientConfig>,
+    /// The same, but for HTTP/2.
+    pub(crate) client_h2: Arc<ClientConfig>,
 }
 
 impl Certificate {
@@ -38,11 +40,15 @@ impl Certificate {
         let (chain, secret) = (certificate.pem(), key.serialize_pem());
         let mut roots = RootCertStore::empty();
         roots.add(certificate.der().clone()).map_err(|error| error.to_string())?;
+        let client = client(roots)?;
+        let mut client_h2 = client.clone();
+        client_h2.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Self {
             both: write("both.pem", format!("{chain}{secret}"))?,
             chain: write("chain.pem", chain)?,
             key: write("key.pem", secret)?,
-            client: Arc::new(client(roots)?),
+            client: Arc::new(client),
+            client_h2: Arc::new(client_h2),
         })
     }
 }

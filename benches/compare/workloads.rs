@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::lab::Lab;
-use crate::load::{Done, handshakes, wrk};
+use crate::load::{Done, h2load, handshakes, wrk};
 use crate::peers::{Peer, Running};
 use crate::procfs;
+use crate::websocket::Talk;
 
 /// A kind of load.
 #[derive(Debug)]
@@ -21,8 +22,21 @@ pub(crate) struct Workload {
     post: usize,
     /// Cost per GiB instead of per request.
     pub(crate) per_gib: bool,
+    driver: Driver,
+}
+
+/// Who makes the load.
+#[derive(Debug, Clone, Copy)]
+enum Driver {
+    Wrk,
     /// Every request on a connection of its own, by our own generator.
-    fresh: bool,
+    Handshakes,
+    /// HTTP/2, so many requests at a time on every connection.
+    H2load {
+        streams: u32,
+    },
+    /// Our own: a message and its echo at a time on every connection.
+    WebSocket,
 }
 
 const KEEP_ALIVE: Workload = Workload {
@@ -33,10 +47,10 @@ const KEEP_ALIVE: Workload = Workload {
     connections: 64,
     post: 0,
     per_gib: false,
-    fresh: false,
+    driver: Driver::Wrk,
 };
 
-pub(crate) const WORKLOADS: [Workload; 6] = [
+pub(crate) const WORKLOADS: [Workload; 9] = [
     KEEP_ALIVE,
     Workload {
         name: "tls",
@@ -50,7 +64,7 @@ pub(crate) const WORKLOADS: [Workload; 6] = [
         tls: true,
         path: "/0",
         connections: 16,
-        fresh: true,
+        driver: Driver::Handshakes,
         ..KEEP_ALIVE
     },
     Workload {
@@ -77,6 +91,29 @@ pub(crate) const WORKLOADS: [Workload; 6] = [
         post: 65_536,
         ..KEEP_ALIVE
     },
+    Workload {
+        name: "h2",
+        title: "HTTP/2 over TLS 1.3, 1 KiB, 32 connections of 32 streams",
+        tls: true,
+        connections: 32,
+        driver: Driver::H2load { streams: 32 },
+        ..KEEP_ALIVE
+    },
+    Workload {
+        name: "websocket",
+        title: "WebSocket echo, 125 bytes, 200 connections",
+        connections: 200,
+        driver: Driver::WebSocket,
+        ..KEEP_ALIVE
+    },
+    Workload {
+        name: "websocket-tls",
+        title: "WebSocket echo over TLS 1.3, 125 bytes, 200 connections",
+        tls: true,
+        connections: 200,
+        driver: Driver::WebSocket,
+        ..KEEP_ALIVE
+    },
 ];
 
 /// One measurement.
@@ -85,7 +122,7 @@ pub(crate) struct Sample {
     pub(crate) workload: &'static str,
     pub(crate) peer: String,
     pub(crate) round: usize,
-    /// Microseconds per request, or milliseconds per GiB.
+    /// Microseconds per request or message, or milliseconds per GiB.
     pub(crate) cost: f64,
     pub(crate) done: Done,
     cpu_ns: u64,
@@ -105,27 +142,68 @@ impl Sample {
 
 impl Workload {
     pub(crate) fn unit(&self) -> &'static str {
-        if self.per_gib { "CPU ms/GiB" } else { "CPU µs/request" }
-    }
-
-    pub(crate) fn needs_wrk(&self) -> bool {
-        !self.fresh
-    }
-
-    pub(crate) fn drive(
-        &self,
-        lab: &Lab,
-        running: &Running,
-        connections: u32,
-        time: Duration,
-    ) -> Result<Done, String> {
-        let port = running.port(self.tls);
-        if self.fresh {
-            return handshakes(lab, port, connections, time);
+        match self.driver {
+            _ if self.per_gib => "CPU ms/GiB",
+            Driver::WebSocket => "CPU µs/message",
+            _ => "CPU µs/request",
         }
+    }
+
+    /// True when the tool is there that makes this load.
+    pub(crate) fn possible(&self, lab: &Lab) -> bool {
+        match self.driver {
+            Driver::Wrk => lab.wrk.is_some(),
+            Driver::H2load { .. } => lab.h2load.is_some(),
+            Driver::Handshakes | Driver::WebSocket => true,
+        }
+    }
+
+    /// For `time`, where the load needs no preparation.
+    fn drive(&self, lab: &Lab, running: &Running, time: Duration) -> Result<Done, String> {
+        match self.driver {
+            Driver::Handshakes => handshakes(lab, running.port(self.tls), self.connections, time),
+            _ => wrk(lab, &self.url(running), self.connections, self.post, time),
+        }
+    }
+
+    fn url(&self, running: &Running) -> String {
         let scheme = if self.tls { "https" } else { "http" };
-        let url = format!("{scheme}://127.0.0.1:{port}{}", self.path);
-        wrk(lab, &url, connections, self.post, time)
+        format!("{scheme}://127.0.0.1:{}{}", running.port(self.tls), self.path)
+    }
+
+    /// Fills the upstream pool and the allocator, and gives the load for `time`.
+    fn warm_up<'a>(
+        &'a self,
+        lab: &'a Lab,
+        running: &'a Running,
+        time: Duration,
+    ) -> Result<Box<dyn FnOnce() -> Result<Done, String> + 'a>, String> {
+        let short = time.mul_f64(0.4).min(Duration::from_millis(900));
+        match self.driver {
+            Driver::Wrk | Driver::Handshakes => {
+                self.drive(lab, running, short)?;
+                Ok(Box::new(move || self.drive(lab, running, time)))
+            }
+            Driver::H2load { streams } => {
+                let load = move |requests| {
+                    h2load(lab, &self.url(running), self.connections, streams, requests)
+                };
+                let at_once = u64::from(self.connections * streams);
+                let first = load(at_once * 8)?;
+                let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                let took = millis(Duration::from_secs_f64(first.seconds)).max(1);
+                let requests = first.requests.saturating_mul(millis(time)) / took;
+                // Fewer, and the connections' handshakes would weigh on each of them.
+                Ok(Box::new(move || load(requests.max(at_once * 16))))
+            }
+            Driver::WebSocket => {
+                // Opened before, because that costs much more than a message.
+                let tls = self.tls.then_some(&lab.certificate.client);
+                let mut talk = Talk::open(running.port(self.tls), tls, self.connections)?;
+                talk.run(short)?;
+                Ok(Box::new(move || talk.run(time)))
+            }
+        }
     }
 
     /// A fresh proxy, a warm-up, then the load between two readings of the proxy's CPU time.
@@ -137,17 +215,11 @@ impl Workload {
         time: Duration,
     ) -> Result<Sample, String> {
         let running = peer.start(lab, &[])?;
-        // Fills the upstream pool and the allocator.
-        self.drive(
-            lab,
-            &running,
-            self.connections,
-            time.mul_f64(0.4).min(Duration::from_millis(900)),
-        )?;
+        let load = self.warm_up(lab, &running, time)?;
         std::thread::sleep(Duration::from_millis(30));
         let pids = running.pids();
         let before = procfs::cpu_ns(&pids);
-        let done = self.drive(lab, &running, self.connections, time)?;
+        let done = load()?;
         let cpu_ns = procfs::cpu_ns(&running.pids()).saturating_sub(before);
         if done.requests == 0 {
             return Err("no request was answered".to_owned());
@@ -173,8 +245,12 @@ impl Workload {
     }
 }
 
-/// The workload the system calls and instructions are counted with.
-pub(crate) fn plain() -> &'static Workload {
-    const PLAIN: &Workload = &KEEP_ALIVE;
-    PLAIN
+/// The workload that system calls and instructions are counted with, on so many connections.
+pub(crate) fn plain(
+    lab: &Lab,
+    running: &Running,
+    connections: u32,
+    time: Duration,
+) -> Result<Done, String> {
+    Workload { connections, ..KEEP_ALIVE }.drive(lab, running, time)
 }

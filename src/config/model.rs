@@ -255,7 +255,9 @@ pub struct Group {
     pub keepalive: bool,
     /// An idle upstream connection is closed after this, default 60 s.
     pub idle_timeout: Duration,
-    /// Idle upstream connections kept per worker and backend, default 64.
+    /// Idle upstream connections kept per worker and backend, default 512: with
+    /// fewer than there are requests at once, connections are opened and thrown
+    /// away all the time.
     pub max_idle: usize,
     /// Until a new upstream connection stands, default 5 s.
     pub connect_timeout: Duration,

@@ -14,6 +14,7 @@ use super::connection;
 use super::http2;
 use super::message::Peer;
 use super::proxy_protocol;
+use super::tcp::Tcp;
 use super::tls;
 use super::worker::{Seat, Worker};
 use crate::config::Protocol;
@@ -116,7 +117,7 @@ async fn connection(seat: Seat, mut tcp: TcpStream, mut peer: Peer, protocol: Pr
         }
     }
     let stream = match protocol {
-        Protocol::Http => Stream::Plain(tcp),
+        Protocol::Http => Stream::Plain(Tcp::new(tcp)),
         // Boxed: a handshake needs far more room than a connection that waits.
         Protocol::Https => match Box::pin(tls::handshake(&seat.worker, tcp, &mut peer)).await {
             Some(stream) => stream,

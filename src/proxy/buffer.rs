@@ -72,6 +72,13 @@ impl Buffer {
         }
     }
 
+    /// What is in it, in a block of just that size: for little that is kept long.
+    pub(super) fn fitted(&self) -> Buffer {
+        let mut fitted = Buffer::over(self.filled().into());
+        fitted.end = fitted.block.len();
+        fitted
+    }
+
     /// What is in it.
     #[inline]
     pub(super) fn filled(&self) -> &[u8] {
@@ -275,6 +282,15 @@ mod tests {
         buffer.push(&[3; 10]);
         assert_eq!(buffer.len(), SMALL + 10);
         assert!(buffer.filled().ends_with(&[2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3]));
+    }
+
+    #[test]
+    fn a_fitted_copy_holds_what_is_there_and_no_more() {
+        let mut buffer = Buffer::small();
+        buffer.push(b"gone, kept");
+        buffer.consume(6);
+        let fitted = buffer.fitted();
+        assert_eq!((fitted.filled(), fitted.block.len()), (&b"kept"[..], 4));
     }
 
     #[test]

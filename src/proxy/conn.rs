@@ -12,22 +12,21 @@ use tokio_rustls::TlsStream;
 
 use super::body::{Sink, Source};
 use super::buffer::Buffer;
+use super::tcp::Tcp;
 
 /// The transport of a connection.
 #[derive(Debug)]
 pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Tcp),
+    Tls(Box<TlsStream<Tcp>>),
 }
 
 impl Stream {
-    fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buf = ReadBuf::new(room);
+    fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
-            Stream::Plain(tcp) => ready!(Pin::new(tcp).poll_read(cx, &mut buf))?,
-            Stream::Tls(tls) => ready!(Pin::new(&mut **tls).poll_read(cx, &mut buf))?,
+            Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, room),
+            Stream::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, room),
         }
-        Poll::Ready(Ok(buf.filled().len()))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
@@ -58,8 +57,8 @@ impl Stream {
 
     fn tcp(&self) -> &TcpStream {
         match self {
-            Stream::Plain(tcp) => tcp,
-            Stream::Tls(tls) => tls.get_ref().0,
+            Stream::Plain(tcp) => tcp.get(),
+            Stream::Tls(tls) => tls.get_ref().0.get(),
         }
     }
 }
@@ -130,8 +129,8 @@ impl Conn {
     pub(super) fn poll_read_into(
         &mut self,
         task: &mut Context<'_>,
-        room: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.stream.poll_read(task, room)
     }
 
@@ -145,7 +144,9 @@ impl Conn {
         if input.spare().is_empty() {
             input.enlarge();
         }
-        let read = self.stream.poll_read(task, input.spare());
+        let mut room = ReadBuf::new(input.spare());
+        let read = self.stream.poll_read(task, &mut room);
+        let read = read.map_ok(|()| room.filled().len());
         if let Poll::Ready(Ok(n)) = read {
             input.advance(n);
             self.eof = n == 0;

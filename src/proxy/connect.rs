@@ -16,6 +16,7 @@ use super::client::Downstream;
 use super::conn::{Conn, Stream};
 use super::error::{Cause, Failure, Phase};
 use super::pick::Picked;
+use super::tcp::Tcp;
 use crate::config::Upstream;
 
 /// Connects to the picked backend. Of a name's addresses the next is tried
@@ -74,12 +75,12 @@ async fn secure(
     };
     let (Upstream::Https(tls), Some(config)) = (&picked.group.config.protocol, &picked.group.tls)
     else {
-        return Ok(Conn::new(Stream::Plain(tcp)));
+        return Ok(Conn::new(Stream::Plain(Tcp::new(tcp))));
     };
     let name: Option<ServerName<'static>> =
         tls.server_name.clone().or_else(|| picked.backend.config.address.server_name());
     let name = name.ok_or_else(|| failed(&"no server name"))?;
-    let handshake = TlsConnector::from(Arc::clone(config)).connect(name, tcp);
+    let handshake = TlsConnector::from(Arc::clone(config)).connect(name, Tcp::new(tcp));
     let stream = within(handshake, client, until, Cause::TlsHandshake)
         .await?
         .map_err(|error| failed(&error))?;

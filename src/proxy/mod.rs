@@ -40,6 +40,7 @@ mod error;
 mod headers;
 mod message;
 mod players;
+mod tcp;
 mod tunnel;
 mod worker;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::Acceptor;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, TlsStream};
@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::conn::Stream;
 use super::message::{Peer, TlsFacts};
+use super::tcp::Tcp;
 use super::worker::Worker;
 use crate::policy::route::HostName;
 use crate::state::Identity;
@@ -67,7 +68,7 @@ async fn accept(
         drain(&mut tcp).await;
         return Ok(None);
     }
-    let mut start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+    let mut start = LazyConfigAcceptor::new(Acceptor::default(), Tcp::new(tcp)).await?;
     let name = start.client_hello().server_name().and_then(|name| HostName::parse(name.as_bytes()));
     let Some(identity) = identity(worker, peer.port, name.as_ref()) else {
         if worker.refusals.may_write() {
@@ -98,7 +99,7 @@ fn identity(worker: &Worker, port: u16, name: Option<&HostName>) -> Option<Arc<I
 
 /// Closes in good order: bytes left unread would turn the close into a reset,
 /// which can overtake what was just written.
-async fn drain(tcp: &mut TcpStream) {
+async fn drain(tcp: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let mut sink = [0; 1024];
     let all = async {
         let _ = tcp.shutdown().await;

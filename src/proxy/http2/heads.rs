@@ -41,7 +41,8 @@ pub(super) fn request(
     }
     let mut fields = FieldList::take();
     let parsed = parse_request(head.filled(), limits, fields.as_mut()).map_err(refused)?;
-    Ok(Request::new(head, fields, parsed).framed_by_http2())
+    // A connection may have many requests under way.
+    Ok(Request::new(head.fitted(), fields, parsed).framed_by_http2())
 }
 
 fn refused(error: HeadError) -> Failure {

@@ -54,8 +54,10 @@ impl HeldIo {
     pub(super) fn poll_drained(&self, task: &mut Context<'_>) -> Poll<()> {
         let mut held = self.0.borrow_mut();
         let mut sink = [0; 4096];
-        while let Ok(n) = ready!(held.conn.poll_read_into(task, &mut sink)) {
-            if n == 0 {
+        loop {
+            let mut sink = ReadBuf::new(&mut sink);
+            let read = ready!(held.conn.poll_read_into(task, &mut sink));
+            if read.is_err() || sink.filled().is_empty() {
                 break;
             }
         }
@@ -80,10 +82,7 @@ impl AsyncRead for HeldIo {
         task: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let room = buf.initialize_unfilled();
-        let n = ready!(self.0.borrow_mut().conn.poll_read_into(task, room))?;
-        buf.advance(n);
-        Poll::Ready(Ok(()))
+        self.0.borrow_mut().conn.poll_read_into(task, buf)
     }
 }
 

@@ -143,6 +143,15 @@ impl Backend {
         self.shared.requests.lock().unwrap().clone()
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The last request with this target.
+    pub(crate) fn request_of(&self, target: &str) -> Option<Recorded> {
+        self.requests().into_iter().rev().find(|request| request.target() == target)
+    }
+
     /// How many requests it was asked to execute.
     pub(crate) fn executions(&self) -> usize {
         self.shared.requests.lock().unwrap().len()
