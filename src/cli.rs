@@ -10,8 +10,8 @@ use clap::{Parser, Subcommand};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::config::diagnostic::{self, Diagnostic, Severity};
-use crate::config::{self, Loaded};
-use crate::control::{demo, server};
+use crate::config::{self, Loaded, SecretPlace};
+use crate::control::{demo, secret, server};
 
 /// An HTTP and HTTPS reverse proxy for many games on one address
 #[derive(Debug, Parser)]
@@ -41,6 +41,29 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The secret that signs sticky cookies
+    Secret {
+        #[command(subcommand)]
+        command: SecretCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum SecretCommand {
+    /// Sign with a new key, go on verifying with the old ones
+    Rotate {
+        /// Sign with the new key only after this time, such as 1h, in which all instances get it
+        #[arg(long, value_name = "DURATION", value_parser = delay)]
+        after: Option<Duration>,
+    },
+}
+
+/// The longest that a new key may wait: as long as an old one verifies.
+const LONGEST_DELAY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+fn delay(text: &str) -> Result<Duration, String> {
+    let delay = config::parse_duration(text).filter(|delay| *delay <= LONGEST_DELAY);
+    delay.ok_or_else(|| "write a duration up to 30d, such as 1h or 1d12h".to_owned())
 }
 
 /// Exit code of a configuration or start failure.
@@ -56,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Run => run(&cli),
         Command::Demo => run_demo(&cli),
         Command::Check { ref files, json } => check(&cli, files, json),
+        Command::Secret { command: SecretCommand::Rotate { after } } => rotate(&cli, after),
     };
     end_log(log);
     code
@@ -162,6 +186,33 @@ fn check(cli: &Cli, files: &[PathBuf], json: bool) -> ExitCode {
         )
     };
     if good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+}
+
+fn rotate(cli: &Cli, after: Option<Duration>) -> ExitCode {
+    let dir = cli.config_dir();
+    let file = match config::secret_place(&dir) {
+        Ok(SecretPlace::File(file)) => file,
+        Ok(SecretPlace::State) => secret::state_file(&cli.state_dir(&dir)),
+        Ok(SecretPlace::Inline) => {
+            return fail(
+                &"the secret stands in lockgate.toml itself: move it into a file of its own, \
+                  one key a line, and name that with `secret_file`; or add a new key there by \
+                  hand, before the others",
+            );
+        }
+        Err(diagnostics) => {
+            show(&diagnostics);
+            return fail(&"nothing was rotated: correct lockgate.toml first");
+        }
+    };
+    match secret::rotate(&file, after.unwrap_or_default()) {
+        Ok(said) => {
+            // It is done, whether anybody reads it or not.
+            let _ = writeln!(io::stdout().lock(), "{said}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
 }
 
 fn count(n: usize, what: &str) -> String {

@@ -2,10 +2,14 @@
 //! came first keeps what it has; the later file is refused. Nobody is refused
 //! for what a refused file says: that is only a warning.
 
+mod cookies;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
+
+use cookies::CookieNames;
 
 use super::diagnostic::{Place, Severity};
 use super::drop_in::DropIn;
@@ -24,6 +28,7 @@ pub(super) struct Taken {
     ports: HashMap<u16, Port>,
     /// Backends by port.
     backends: HashMap<u16, Vec<(SocketAddr, Owner)>>,
+    cookies: CookieNames,
     /// The files by number; the last one is being compared.
     files: Vec<PathBuf>,
     refused: BTreeSet<usize>,
@@ -53,6 +58,7 @@ impl Taken {
             admin_place: process.admin.clone(),
             ports: HashMap::new(),
             backends: HashMap::new(),
+            cookies: CookieNames::default(),
             files: Vec::new(),
             refused: BTreeSet::new(),
         }
@@ -62,6 +68,7 @@ impl Taken {
     /// have.
     pub(super) fn add(&mut self, drop_in: &DropIn) {
         let notes = &drop_in.notes;
+        let errors = notes.errors();
         self.files.push(notes.source.file.clone());
         for claims in &drop_in.claims {
             for (port, span) in &claims.ports {
@@ -76,6 +83,10 @@ impl Taken {
         for BackendPlace { address, span } in &drop_in.backends {
             let owner = self.owner(notes, span);
             self.backends.entry(address.port()).or_default().push((*address, owner));
+        }
+        // Who may not have a domain sets no cookie under it.
+        if notes.errors() == errors {
+            self.check_cookies(drop_in);
         }
         if notes.errors() > 0 {
             self.refused.insert(self.current());

@@ -10,12 +10,13 @@ use super::diagnostic::{Diagnostic, Severity, shown};
 use super::group::{self, BackendPlace};
 use super::keys;
 use super::listener::{self, Claims, Context};
-use super::model::{Game, Group};
+use super::model::Game;
 use super::notes::Notes;
 use super::process::ProcessFile;
 use super::read::{ReadError, read_file};
 use super::rule::GroupNames;
 use super::source::Source;
+use super::sticky::{self, StickyPlace};
 use super::table::{Item, Table};
 
 /// Bytes of the largest file.
@@ -32,10 +33,15 @@ pub(super) struct DropIn {
     /// What each listener lays hands on, in the order of `game.listeners`.
     pub(super) claims: Vec<Claims>,
     pub(super) backends: Vec<BackendPlace>,
+    /// Of each group that a rule can name, by the number the rule has.
+    pub(super) sticky: Vec<Option<StickyPlace>>,
 }
 
 /// Reads a file as text. The error is the one diagnostic there is to say.
-pub(super) fn read_source(file: &Path) -> Result<Arc<Source>, Box<Diagnostic>> {
+pub(super) fn read_source(
+    file: &Path,
+    source: fn(&Path, String) -> Source,
+) -> Result<Arc<Source>, Box<Diagnostic>> {
     let fault = |message: String, hint: &str| {
         Box::new(Diagnostic::whole_file(Severity::Error, file, message).hint(hint))
     };
@@ -52,13 +58,13 @@ pub(super) fn read_source(file: &Path) -> Result<Arc<Source>, Box<Diagnostic>> {
         Ok(text) => {
             // Some editors put a byte order mark first; nobody sees it as a column.
             let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-            Ok(Arc::new(Source::new(file, text)))
+            Ok(Arc::new(source(file, text)))
         }
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
             // What comes before the fault is as long in the copy.
-            let source = Source::new(file, text);
+            let source = source(file, text);
             let message = "this is not UTF-8".to_owned();
             let fault = source.diagnose(Severity::Error, &(at..at + 1), message);
             Err(Box::new(fault.hint("save the file as UTF-8")))
@@ -96,6 +102,7 @@ pub(super) fn read(
     };
     let mut claims = Vec::new();
     let mut backends = Vec::new();
+    let mut sticky = Vec::new();
     if let Some(map) = parse(&notes) {
         let table = Table::new(&notes, &keys::DROP_IN, &map, 0..0);
         let entries = group_entries(&table);
@@ -107,9 +114,15 @@ pub(super) fn read(
         if notes.errors() == 0 {
             tell_unused(&entries, &groups);
         }
-        game.groups = read_groups(&entries, process, certificates, &mut backends);
+        for entry in &entries {
+            let read = group::read(entry, &process.group, certificates, &mut backends);
+            let (group, place) = read.unzip();
+            game.groups.extend(group);
+            sticky.push(place.flatten());
+        }
+        sticky::check_reach(&notes, &game.listeners, &claims, &sticky);
     }
-    DropIn { notes, game, claims, backends }
+    DropIn { notes, game, claims, backends, sticky }
 }
 
 /// The groups of the file, in the order of their names.
@@ -159,14 +172,4 @@ fn tell_unused(entries: &[Item<'_>], groups: &GroupNames) {
             entry.notes.warning(&entry.key, message, hint);
         }
     }
-}
-
-fn read_groups(
-    entries: &[Item<'_>],
-    process: &ProcessFile,
-    certificates: &Certificates,
-    backends: &mut Vec<BackendPlace>,
-) -> Vec<Group> {
-    let read = |entry| group::read(entry, &process.group, certificates, backends);
-    entries.iter().filter_map(read).collect()
 }

@@ -13,6 +13,7 @@ use super::diagnostic::shown;
 use super::keys;
 use super::model::{AdminState, Backend, BackendAddress, Group};
 use super::settings::{GroupSettings, HashKeyUse, unknown_name};
+use super::sticky::{self, StickyPlace};
 use super::table::{Item, Table};
 use super::upstream;
 
@@ -24,18 +25,20 @@ pub(super) struct BackendPlace {
     pub(super) span: Range<usize>,
 }
 
-/// Reads one group. `None` when it is no table at all; with any fault the
-/// file is refused, so the rest of it may be made up.
+/// Reads one group, and where it says that it is sticky. `None` when it is no
+/// table at all; with any fault the file is refused, so the rest of it may be
+/// made up.
 pub(super) fn read(
     item: &Item<'_>,
     defaults: &GroupSettings,
     certificates: &Certificates,
     places: &mut Vec<BackendPlace>,
-) -> Option<Group> {
+) -> Option<(Group, Option<StickyPlace>)> {
     check_name(item);
     let table = item.table(&keys::GROUP)?;
     let settings = defaults.overridden(&table, HashKeyUse::Allowed);
-    Some(Group {
+    let sticky = table.get("sticky").and_then(|sticky| sticky::read(&sticky, item.name));
+    let group = Group {
         name: item.name.into(),
         line: table.notes.source.line(item.key.start),
         balance: settings.balance,
@@ -47,8 +50,9 @@ pub(super) fn read(
         connect_timeout: settings.connect_timeout,
         response_timeout: settings.response_timeout,
         tunnel_timeout: settings.tunnel_timeout,
-        sticky: None,
-    })
+        sticky: sticky.as_ref().map(|place| place.sticky.clone()),
+    };
+    Some((group, sticky))
 }
 
 fn check_name(group: &Item<'_>) {
@@ -113,7 +117,7 @@ fn check_all(list: &Item<'_>, backends: &[Backend]) {
     if !backends.iter().any(takes) {
         list.notes.warning(
             &list.key,
-            "no backend of this group takes requests: each has `weight = 0` or `state = \"maint\"`",
+            "no backend of this group takes new clients: each has `weight = 0`, or `state` `\"drain\"` or `\"maint\"`",
             "give at least one a weight and `state = \"ready\"`",
         );
     }
@@ -200,9 +204,10 @@ fn name<'a>(item: &Item<'a>) -> Option<&'a str> {
 fn state(item: &Item<'_>) -> Option<AdminState> {
     match item.string()? {
         "ready" => Some(AdminState::Ready),
+        "drain" => Some(AdminState::Drain),
         "maint" => Some(AdminState::Maint),
         other => {
-            unknown_name(item, other, &["ready", "maint"]);
+            unknown_name(item, other, &["ready", "drain", "maint"]);
             None
         }
     }

@@ -35,7 +35,11 @@ tables! {
     ];
     GROUP = "`[group.NAME]`": [
         "balance" "hash_key" "backends" "protocol" "tls" "keepalive" "idle_timeout" "max_idle" "connect_timeout"
-        "response_timeout" "tunnel_timeout"
+        "response_timeout" "tunnel_timeout" "sticky"
+    ];
+    STICKY = "`[group.NAME.sticky]`": [
+        "mode" "cookie" "idle" "max_life" "domain" "path" "secure" "http_only" "same_site"
+        "partitioned"
     ];
     BACKEND = "a backend of `backends`": [
         "address" "name" "weight" "max_connections" "backup" "state"
@@ -49,7 +53,7 @@ tables! {
     DROP_IN = "a drop-in": ["listener" "group"];
     /// The top of `lockgate.toml`.
     PROCESS = "`lockgate.toml`": [
-        "workers" "admin" "limits" "proxy_protocol" "dns" "shutdown" "defaults"
+        "workers" "secret" "secret_file" "admin" "limits" "proxy_protocol" "dns" "shutdown" "defaults"
     ];
     ADMIN = "`[admin]` of `lockgate.toml`": ["address"];
     LIMITS = "`[limits]` of `lockgate.toml`": [
@@ -86,6 +90,12 @@ impl Keys {
         let names: Vec<String> = self.names.iter().map(|name| format!("`{name}`")).collect();
         format!("the keys are {}", names.join(", "))
     }
+}
+
+/// Whether some table of `lockgate.toml` has this key.
+pub(super) fn is_of_process(key: &str) -> bool {
+    let mut tables = TABLES.iter().filter(|keys| keys.table.ends_with("`lockgate.toml`"));
+    tables.any(|keys| keys.names.contains(&key))
 }
 
 /// The candidate that differs by the fewest edits, if it is close enough to

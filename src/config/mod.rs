@@ -10,11 +10,12 @@
 //! | [`model`] | what the rest of the program reads |
 //! | [`diagnostic`] | one thing that is wrong, for people and for programs |
 //! | `drop_in`, `listener`, `rule`, `group` | a file of `listeners.d/`, top down |
-//! | `address`, `upstream` | where a group's backends are, and how they are spoken to |
+//! | `address`, `upstream`, `sticky` | where a group's backends are, how they are spoken to, how clients come back to them |
 //! | `process`, `settings` | `lockgate.toml`; the keys that have defaults there |
+//! | `secret` | the keys that sign sticky cookies, and the file they stand in |
 //! | `certificate`, `validity` | PEM files, the only place that reads them; their dates |
 //! | `credential` | what listeners and groups say of them |
-//! | `conflicts` | what two files cannot both have |
+//! | `conflicts` | what two files cannot both have, and two groups (cookies) |
 //! | `table`, `keys`, `notes`, `units` | reading TOML without stopping at the first fault |
 //! | `source`, `read` | a file's text, and places in it |
 
@@ -33,8 +34,10 @@ mod notes;
 mod process;
 mod read;
 mod rule;
+mod secret;
 mod settings;
 mod source;
+mod sticky;
 mod table;
 mod units;
 mod upstream;
@@ -51,12 +54,17 @@ use std::path::{Path, PathBuf};
 pub use certificate::{CertificateError, CertificateFault, load_authorities, load_certificate};
 pub use diagnostic::{Diagnostic, Place, Severity, to_json};
 pub use model::*;
+pub use secret::{
+    Rotated, SecretFault, SecretPlace, parse_secrets, read_secret_file, rotate_secrets, show_time,
+};
+pub use units::parse_duration;
 
 use certificate::Certificates;
 use conflicts::Taken;
 use drop_in::DropIn;
 use notes::Notes;
 use process::ProcessFile;
+use source::Source;
 use table::Table;
 
 /// What became of a configuration directory.
@@ -161,7 +169,7 @@ fn read_drop_in(
         let fault = Diagnostic::whole_file(Severity::Error, file, message);
         return (None, vec![fault.hint("give it another name: the game is called by it")]);
     };
-    let source = match drop_in::read_source(file) {
+    let source = match drop_in::read_source(file, Source::new) {
         Ok(source) => source,
         Err(fault) => return (None, vec![*fault]),
     };
@@ -173,25 +181,45 @@ fn read_drop_in(
 }
 
 fn read_process(dir: &Path, diagnostics: &mut Vec<Diagnostic>) -> ProcessFile {
+    let (process, found) = read_process_table(dir, |table| process::read(table, dir));
+    diagnostics.extend(found);
+    process.unwrap_or_default()
+}
+
+/// Where the secret is kept, as `lockgate.toml` says. Whether it is good, or
+/// there at all, is not asked.
+///
+/// # Errors
+/// What is wrong with `lockgate.toml`.
+pub fn secret_place(dir: &Path) -> Result<SecretPlace, Vec<Diagnostic>> {
+    let (place, found) = read_process_table(dir, |table| secret::place(table, dir));
+    if found.iter().any(Diagnostic::is_error) {
+        return Err(found);
+    }
+    Ok(place.unwrap_or(SecretPlace::State))
+}
+
+/// What is read of the top of `lockgate.toml`; `None` when there is nothing to
+/// read.
+fn read_process_table<T>(
+    dir: &Path,
+    read: impl FnOnce(&Table<'_>) -> T,
+) -> (Option<T>, Vec<Diagnostic>) {
     let file = dir.join("lockgate.toml");
     // A link that leads nowhere is not absence.
     if std::fs::symlink_metadata(&file).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-        return ProcessFile::default();
+        return (None, Vec::new());
     }
-    let source = match drop_in::read_source(&file) {
+    let source = match drop_in::read_source(&file, Source::with_secrets) {
         Ok(source) => source,
-        Err(fault) => {
-            diagnostics.push(*fault);
-            return ProcessFile::default();
-        }
+        Err(fault) => return (None, vec![*fault]),
     };
     let notes = Notes::new(source);
-    let process = drop_in::parse(&notes).map(|map| {
+    let found = drop_in::parse(&notes).map(|map| {
         let table = Table::new(&notes, &keys::PROCESS, &map, 0..0);
-        process::read(&table)
+        read(&table)
     });
-    diagnostics.extend(notes.into_diagnostics());
-    process.unwrap_or_default()
+    (found, notes.into_diagnostics())
 }
 
 /// The drop-ins of a directory.

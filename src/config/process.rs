@@ -1,11 +1,13 @@
 //! `lockgate.toml`: what concerns the whole process.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use super::diagnostic::{Place, shown};
 use super::keys::{self, Keys};
 use super::model::{Limits, Process};
+use super::secret;
 use super::settings::{GroupSettings, HEADER_TIMEOUT, HashKeyUse, ListenerSettings, networks};
 use super::table::{Item, Table};
 use crate::policy::access::Networks;
@@ -50,13 +52,14 @@ impl Default for ProcessFile {
     }
 }
 
-/// Reads the top table. With any fault the whole file is refused, so the rest
+/// Reads the top table; paths start at the directory. With any fault the whole file is refused, so the rest
 /// of what is given back may be made up.
-pub(super) fn read(table: &Table<'_>) -> ProcessFile {
+pub(super) fn read(table: &Table<'_>, dir: &Path) -> ProcessFile {
     let mut file = ProcessFile::default();
     if let Some(workers) = count(table, "workers", 0, 1024) {
         file.process.workers = workers;
     }
+    file.process.secrets = secret::read(table, dir);
     if let Some(admin) = section(table, "admin", &keys::ADMIN) {
         read_admin(&admin, &mut file);
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Place, Severity};
+use super::secret::veiled_lines;
 
 /// Of a longer line only this many characters on either side of the fault are
 /// kept in a [`Diagnostic`].
@@ -16,6 +17,8 @@ pub(super) struct Source {
     pub(super) text: String,
     /// The offset each line starts at.
     starts: Vec<usize>,
+    /// Whether a line is never shown; of lines beyond its end: no.
+    veiled: Vec<bool>,
 }
 
 impl Source {
@@ -23,7 +26,12 @@ impl Source {
         let starts = std::iter::once(0)
             .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1))
             .collect();
-        Source { file: file.to_owned(), text, starts }
+        Source { file: file.to_owned(), text, starts, veiled: Vec::new() }
+    }
+
+    /// The text of `lockgate.toml`, which may hold a secret.
+    pub(super) fn with_secrets(file: &Path, text: String) -> Self {
+        Source { veiled: veiled_lines(&text), ..Source::new(file, text) }
     }
 
     /// The line (1-based) an offset stands on.
@@ -53,6 +61,9 @@ impl Source {
         let length = length.clamp(1, CONTEXT);
         let skipped = before.saturating_sub(CONTEXT);
         let indent = before - skipped;
+        let veiled = self.veiled.get(line - 1).copied().unwrap_or_default();
+        // Then only the place is told.
+        let (text, indent, length) = if veiled { ("", 0, 0) } else { (text, indent, length) };
         Diagnostic {
             severity,
             file: self.file.clone(),

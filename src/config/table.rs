@@ -170,7 +170,7 @@ impl<'a> Item<'a> {
         let Some(duration) = units::parse_duration(text) else {
             self.error(
                 format!("`{}`: {} is not a duration", self.name, shown(text)),
-                "write whole numbers with `h`, `m`, `s` or `ms`, such as `\"1m30s\"`",
+                "write whole numbers with `d`, `h`, `m`, `s` or `ms`, such as `\"1m30s\"`",
             );
             return None;
         };

@@ -3,6 +3,8 @@
 mod anything;
 mod conflicts;
 mod process;
+mod secret;
+mod sticky;
 mod upstream;
 
 use std::fs;

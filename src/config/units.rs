@@ -12,7 +12,8 @@ const SIZES: [(&str, u64); 5] =
 
 /// Reads `"10s"`, `"1m30s"`, `"500ms"`: whole numbers with a unit, the longest
 /// unit first and none twice. `None` for anything else.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut units = TIMES.as_slice();
     let mut total = 0_u64;

@@ -4,6 +4,7 @@ mod admin;
 pub mod demo;
 mod lock;
 mod resolver;
+pub mod secret;
 pub mod server;
 mod sockets;
 mod status;

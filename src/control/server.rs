@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 use super::admin::{self, Status};
 use super::lock::StateLock;
 use super::resolver;
+use super::secret;
 use super::sockets::{self, Bound};
 use super::status::Asker;
 use crate::config::{Config, Protocol};
@@ -56,7 +57,10 @@ pub fn run(
         0 => thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
-    let secrets = process.secrets.clone().unwrap_or_default();
+    let secrets = match process.secrets.clone() {
+        Some(secrets) => secrets,
+        None => secret::load_or_create(state_dir)?,
+    };
     let snapshot = Snapshot::build(config, 1, &secrets).map_err(|error| error.to_string())?;
     let dns = process.dns_servers.clone();
     let bound = sockets::bind(&snapshot, workers);

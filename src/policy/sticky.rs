@@ -5,9 +5,9 @@
 //!
 //! - **insert**: a cookie of our own. Its value names the backend, when the
 //!   client was first and last here, and a random tag that tells clients apart
-//!   when they are counted; all of it signed ([`token`]).
-//! - **rewrite**: the application's cookie, with a signed [`token`] in front of
-//!   its value. The application owns its life and never sees the token.
+//!   when they are counted; all of it signed ([`InsertToken`]).
+//! - **rewrite**: the application's cookie, with a signed token ([`RewriteToken`])
+//!   in front of its value. The application owns its life and never sees the token.
 //!
 //! [`InsertToken::verify`] and [`Life::check`] say what a cookie is worth,
 //! [`Standing`] what becomes of a bound request while its backend is not well,

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use lockgate::config::{
-    self, Action, BackendAddress, Config, Loaded, Protocol, RedirectTarget, TlsPolicy, Upstream,
+    self, Action, BackendAddress, Config, CookieAttributes, Loaded, Protocol, RedirectTarget,
+    SameSite, StickyMode, TlsPolicy, Upstream,
 };
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -217,8 +218,30 @@ fn every_key_of_a_group_arrives() {
     assert_eq!((&*one.name, one.weight, one.backup), ("10.0.0.21:9030", 100, false));
     assert_eq!((&*two.name, two.weight, two.max_connections), ("two", 0, Some(500)));
     assert_eq!(two.state, config::AdminState::Maint);
+    assert_eq!(four.state, config::AdminState::Drain);
     assert!(three.backup);
     assert_eq!((three.max_connections, three.state), (None, config::AdminState::Ready));
+}
+
+#[test]
+fn every_key_of_sticky_arrives() {
+    let config = every_key();
+    let [api, web] = [0, 1].map(|at| config.games[0].groups[at].sticky.as_ref().unwrap());
+    assert_eq!((&*api.cookie, &api.mode), ("GAMEID2", &StickyMode::Rewrite));
+    assert_eq!(web.cookie, "GAMEID");
+    let StickyMode::Insert { life, attributes } = &web.mode else {
+        panic!("{:?}", web.mode);
+    };
+    assert_eq!((life.idle, life.max_life), (30 * 86_400, Some(60 * 86_400)));
+    let expected = CookieAttributes {
+        domain: Some("game.com".to_owned()),
+        path: "/game/".to_owned(),
+        secure: Some(true),
+        http_only: false,
+        same_site: Some(SameSite::Strict),
+        partitioned: true,
+    };
+    assert_eq!(*attributes, expected);
 }
 
 /// The documentation's examples are good, by themselves and together.

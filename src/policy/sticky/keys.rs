@@ -45,13 +45,12 @@ impl KeyRing {
     /// nothing verifies.
     #[must_use]
     pub fn new(mut secrets: Vec<Secret>) -> KeyRing {
-        // The one that signs is the last that may: looked at first.
-        secrets
-            .sort_by_key(|secret| (secret.retired.is_some(), std::cmp::Reverse(secret.signs_from)));
+        // Of several that may sign the latest does; of equals the first named.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.signs_from));
         KeyRing { secrets }
     }
 
-    /// The secrets, those that may sign first.
+    /// The secrets, the latest first.
     #[must_use]
     pub fn secrets(&self) -> &[Secret] {
         &self.secrets
@@ -78,6 +77,7 @@ pub(super) struct GroupKey {
     pub(super) id: u8,
     pub(super) key: [u8; 32],
     signs_from: Seconds,
+    retired: Seconds,
     verifies_until: Seconds,
     /// What a token calls each backend, by its place.
     names: Vec<u64>,
@@ -103,6 +103,7 @@ impl GroupKeys {
                 id: first::<1>(&derive(KEY_ID, &secret.material, &[]))[0],
                 key: derive(GROUP, &secret.material, &[file, group]),
                 signs_from: secret.signs_from,
+                retired: secret.retired.unwrap_or(Seconds::MAX),
                 verifies_until: secret
                     .retired
                     .map_or(Seconds::MAX, |retired| retired.saturating_add(VERIFIES_FOR)),
@@ -115,9 +116,9 @@ impl GroupKeys {
 
     /// The key that signs now.
     pub(super) fn signing(&self, now: Seconds) -> Option<&GroupKey> {
-        let due = self.keys.iter().find(|key| key.signs_from <= now);
-        // A clock that is behind must not leave the group without.
-        due.or(self.keys.last())
+        let is_due = |key: &&GroupKey| key.signs_from <= now && now < key.retired;
+        // A clock that is wrong must not leave the group without.
+        self.keys.iter().find(is_due).or(self.keys.first())
     }
 
     /// The keys of this number that still verify.

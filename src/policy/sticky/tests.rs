@@ -141,6 +141,18 @@ fn a_secret_may_be_known_before_it_signs() {
     assert!(!by_new(NOW) && !by_new(later - 1) && by_new(later));
 }
 
+/// Of keys without times the first signs, before and after another's rotation.
+#[test]
+fn the_first_named_signs_until_it_is_retired() {
+    let later = NOW + 600;
+    let old = Secret { retired: Some(later), ..secret(7) };
+    let new = Secret { signs_from: later, ..secret(9) };
+    let keys = keys_of(&ring([new, old.clone(), secret(8)]), "web");
+    let only_old = keys_of(&ring([old]), "web");
+    let signed = InsertToken::sign(&keys, bound(0), NOW).unwrap();
+    assert!(InsertToken::verify(&only_old, signed.as_bytes(), NOW).is_ok());
+}
+
 #[test]
 fn a_clock_that_is_behind_leaves_nobody_without_a_key() {
     let keys = keys_of(&ring([Secret { signs_from: NOW, ..secret(7) }]), "web");

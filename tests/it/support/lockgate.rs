@@ -22,6 +22,7 @@ const LAST_LINES: Duration = Duration::from_millis(300);
 pub(crate) struct Setup {
     directory: Arc<TempDir>,
     process: String,
+    top: String,
     workers: usize,
     descriptors: Option<u32>,
     log: Option<OwnedFd>,
@@ -51,7 +52,8 @@ impl Setup {
         let directory = Arc::new(tempfile::tempdir().unwrap());
         std::fs::create_dir(directory.path().join("listeners.d")).unwrap();
         std::fs::create_dir(directory.path().join("certs")).unwrap();
-        Self { directory, process: String::new(), workers: 1, descriptors: None, log: None }
+        let (process, top) = Default::default();
+        Self { directory, process, top, workers: 1, descriptors: None, log: None }
     }
 
     /// One more drop-in. Certificates its HTTPS listeners need are made, where
@@ -95,6 +97,12 @@ impl Setup {
         self
     }
 
+    /// Keys at the top of `lockgate.toml`.
+    pub(crate) fn top(mut self, text: &str) -> Self {
+        self.top.push_str(text);
+        self
+    }
+
     pub(crate) fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self
@@ -119,8 +127,8 @@ impl Setup {
     /// The binary with these arguments, in this directory.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let text = format!(
-            "workers = {}\n[admin]\naddress = \"127.0.0.1:0\"\n{}\n",
-            self.workers, self.process
+            "workers = {}\n{}\n[admin]\naddress = \"127.0.0.1:0\"\n{}\n",
+            self.workers, self.top, self.process
         );
         std::fs::write(self.path().join("lockgate.toml"), text).unwrap();
         let binary = env!("CARGO_BIN_EXE_lockgate");

@@ -116,6 +116,12 @@ impl SiteBuilder {
         self
     }
 
+    /// Keys at the top of `lockgate.toml`.
+    pub(crate) fn top(mut self, text: &str) -> Self {
+        self.setup = self.setup.top(text);
+        self
+    }
+
     /// Tables of `lockgate.toml`.
     pub(crate) fn process(mut self, text: &str) -> Self {
         self.setup = self.setup.process(text);
