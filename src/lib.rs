@@ -15,7 +15,9 @@
 //!    it read by the same parser.
 //! 4. `proxy/request.rs`: the heart, for every HTTP version. `proxy/route.rs`
 //!    finds port, domain, path and so the rule ([`policy::route`]);
-//!    `proxy/pick.rs` picks a backend ([`policy::balance`]).
+//!    `proxy/sticky.rs` reads the cookie that binds the client
+//!    ([`policy::sticky`]), `proxy/pick.rs` picks a backend
+//!    ([`policy::balance`]).
 //! 5. `proxy/forward.rs`: takes a kept connection (`proxy/pool.rs`) or opens
 //!    one (`proxy/connect.rs`), writes the head (`proxy/headers.rs`), and brings
 //!    the response's.
