@@ -10,11 +10,13 @@
 //! | [`route`] | who owns a host, and which rule takes a path |
 //! | [`balance`] | which backend of a group an attempt goes to |
 //! | [`access`] | who the client is, and whether it may come in |
+//! | [`health`] | whether a backend is believed to be able to serve |
 //! | [`sticky`] | which backend a cookie binds a client to |
 //! | [`headers`] | which fields a config may edit, how forwarding fields are written |
 
 pub mod access;
 pub mod balance;
 pub mod headers;
+pub mod health;
 pub mod route;
 pub mod sticky;
