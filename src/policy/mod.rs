@@ -7,6 +7,7 @@
 //!
 //! | module | decides |
 //! |---|---|
+//! | [`retry`] | whether a failed attempt is followed by another |
 //! | [`route`] | who owns a host, and which rule takes a path |
 //! | [`balance`] | which backend of a group an attempt goes to |
 //! | [`access`] | who the client is, and whether it may come in |
@@ -18,5 +19,6 @@ pub mod access;
 pub mod balance;
 pub mod headers;
 pub mod health;
+pub mod retry;
 pub mod route;
 pub mod sticky;

@@ -63,6 +63,10 @@ impl Frames {
 
     fn start(port: u16, reads: bool) -> Self {
         let (write, mut to_write) = unbounded_channel::<Vec<u8>>();
+        // First of all: the server's SETTINGS may be there, and be acknowledged,
+        // before this function goes on.
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        write.send([preface, frame(SETTINGS, 0, 0, &[])].concat()).unwrap();
         let (sender, frames) = channel();
         let written = Arc::<AtomicUsize>::default();
         let acks = write.clone();
@@ -115,8 +119,6 @@ impl Frames {
             });
         });
         let client = Self { write, frames, last: RefCell::default(), written, _open: open };
-        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec());
-        client.send(frame(SETTINGS, 0, 0, &[]));
         if reads {
             client.wait_for(SETTINGS, 0);
             // Until then the connection has the protocol's 64 KiB.
