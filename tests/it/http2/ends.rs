@@ -82,10 +82,12 @@ fn leaves_a_post(leaving: Leaving) {
     let (hold, finished) = (gate.clone(), done.clone());
     let b1 = Backend::scripted("B1", move |exchange| {
         exchange.read_body();
-        if exchange.request().method() == "POST" {
+        let post = exchange.request().method() == "POST";
+        if post {
             hold.pass();
         }
-        exchange.reply("done");
+        // More than what fits on the way to a client that is gone.
+        exchange.reply(&"done".repeat(if post { 1 << 20 } else { 1 }));
         finished.open();
     });
     let site = Site::https()
