@@ -1,23 +1,8 @@
 'use strict';
-// Chromium: `browser.js ORIGIN AUTHORITY CASE…`, functions below. The
-// authority is in the NSS database of $HOME.
+// Chromium: `browser.js ORIGIN AUTHORITY CASE…`, functions below.
 
-const { chromium } = require('playwright-core');
+const { launch } = require('./chromium.js');
 const { origin, more, main } = require('./common.js');
-
-const FLAGS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--no-proxy-server',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-dev-shm-usage',
-  '--disable-sync',
-  '--host-resolver-rules=MAP a.test 127.0.0.1',
-];
 
 /** What each request of the page was spoken over. */
 async function versions(page) {
@@ -160,8 +145,7 @@ const cases = {
 };
 
 main(async () => {
-  const executablePath = '/usr/bin/chromium';
-  const browser = await chromium.launch({ executablePath, args: FLAGS });
+  const browser = await launch();
   try {
     const page = await browser.newPage();
     page.setDefaultTimeout(20_000);

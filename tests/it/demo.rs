@@ -14,12 +14,15 @@ use crate::support::{Client, H2, H2Stream, Lockgate, Port, Setup, eventually, ht
 /// `a.test` before two backends of a group. Who serves them is the demo, on a
 /// loopback address that only the test of this number has.
 fn demo(number: u8) -> (Lockgate, Port) {
-    let port = Port::reserve();
-    let id = std::process::id();
-    let own = format!("127.{}.{}.{number}", 192 + id % 60, id / 60 % 250);
+    let (port, own) = (Port::reserve(), own_address(number));
     let text = https_listener("a.test", &port, "group = \"web\"")
         + &format!("[group.web]\nbackends = [\"{own}:18030\", \"{own}:18031\"]\n");
     (Setup::empty().file("game.toml", &text).start_with(&["demo"]), port)
+}
+
+fn own_address(number: u8) -> String {
+    let id = std::process::id();
+    format!("127.{}.{}.{number}", 192 + id % 60, id / 60 % 250)
 }
 
 /// What the other end said first: the number of the backend that holds it.
@@ -152,4 +155,48 @@ fn sockets(lockgate: &Lockgate) -> usize {
     let links = std::fs::read_dir(format!("/proc/{}/fd", lockgate.pid())).unwrap().flatten();
     let targets = links.filter_map(|entry| std::fs::read_link(entry.path()).ok());
     targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+}
+
+/// The backends of a `rewrite` group are the application: they set its cookie.
+#[test]
+fn both_kinds_of_cookie_bring_a_client_back() {
+    let (port, own) = (Port::reserve(), own_address(5));
+    let rules = "group = \"web\"\n[[listener.rule]]\npath = \"/app/\"\ngroup = \"app\"";
+    let text = https_listener("a.test", &port, rules)
+        + &format!(
+            "[group.web]\nbackends = [\"{own}:18030\", \"{own}:18031\"]\n\
+             [group.web.sticky]\nmode = \"insert\"\n\
+             [group.app]\nbackends = [\"{own}:18040\", \"{own}:18041\"]\n\
+             [group.app.sticky]\nmode = \"rewrite\"\ncookie = \"session\"\n"
+        );
+    let _lockgate = Setup::empty().file("game.toml", &text).start_with(&["demo"]);
+    let ask = |target: &str, cookie: &str| {
+        let mut client = Client::tls(port.number(), "a.test");
+        client
+            .request(format!("GET {target} HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\n\r\n"))
+            .expect(200)
+    };
+    for (target, name, says, path) in [
+        ("/", "SERVERID", "sticky:  by lockgate's cookie SERVERID\n", "/"),
+        ("/app/", "session", "sticky:  by the application's cookie session\n", "/app/"),
+    ] {
+        let first = ask(target, "other=1");
+        assert!(first.text().contains(says), "{}", first.text());
+        let home = first.value("demo-number");
+        let set = first.value("set-cookie");
+        let (cookie, attributes) = set.split_once("; ").unwrap();
+        assert!(cookie.starts_with(&format!("{name}=")), "{set}");
+        let mut attributes: Vec<&str> = attributes.split("; ").collect();
+        attributes.sort_unstable();
+        let path = format!("Path={path}");
+        assert_eq!(attributes, ["HttpOnly", &path, "SameSite=None", "Secure"]);
+        for _ in 0..3 {
+            let again = ask(target, cookie);
+            assert_eq!(again.value("demo-number"), home);
+            assert!(again.values("set-cookie").is_empty());
+            assert!(!again.text().contains("lg-"), "a token reached it: {}", again.text());
+        }
+        let others: Vec<_> = (0..2).map(|_| ask(target, "other=1").value("demo-number")).collect();
+        assert_ne!(others[0], others[1], "newcomers are spread");
+    }
 }

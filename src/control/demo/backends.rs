@@ -13,8 +13,10 @@
 //! | `/events` | an event a second (`text/event-stream`), at most ten minutes |
 //! | anything else | the page |
 //!
-//! The page is HTML for who accepts it, plain text for others.
+//! The page is HTML for who accepts it, plain text for others. In a group that
+//! the application's cookie binds, it sets that cookie.
 
+mod bond;
 mod conversation;
 mod emblem;
 mod events;
@@ -33,6 +35,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::{Semaphore, oneshot, watch};
+
+pub use bond::Bond;
 
 /// Connections a backend holds at once; the next ones wait in the kernel.
 const MAX_CONNECTIONS: usize = 1024;
@@ -56,6 +60,8 @@ pub struct DemoBackend {
     pub name: String,
     /// Where it listens; port 0 lets the system pick.
     pub address: SocketAddr,
+    /// What binds the group's clients; `None` = nothing.
+    pub bond: Option<Bond>,
 }
 
 /// Running backends; they stop when this is dropped.
@@ -140,6 +146,7 @@ struct Backend {
     peers: Vec<(String, SocketAddr)>,
     /// Its place among them, from 0.
     place: usize,
+    bond: Option<Bond>,
     connections: AtomicU64,
     requests: AtomicU64,
     /// Places for WebSockets and event streams.
@@ -169,14 +176,15 @@ fn serving(
     for (backend, address) in backends.into_iter().zip(addresses) {
         let key = (backend.game, backend.group);
         let peers = groups.entry(key.clone()).or_default();
-        places.push((key, peers.len()));
+        places.push((key, peers.len(), backend.bond));
         peers.push((backend.name, *address));
     }
-    let backend = |(key, place)| Backend {
+    let backend = |(key, place, bond)| Backend {
         peers: groups.get(&key).cloned().unwrap_or_default(),
         game: key.0,
         group: key.1,
         place,
+        bond,
         connections: AtomicU64::new(0),
         requests: AtomicU64::new(0),
         streams: Semaphore::new(MAX_STREAMS),

@@ -11,10 +11,10 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use backends::{DemoBackend, DemoBackends};
+use backends::{Bond, DemoBackend, DemoBackends};
 use certificates::Wanted;
 
-use crate::config::{Action, Config, Game, Listener, Protocol};
+use crate::config::{Action, Config, Game, Listener, Protocol, StickyMode};
 
 /// A configuration directory that is ready to be loaded.
 #[derive(Debug)]
@@ -75,7 +75,8 @@ impl Prepared {
         let mut seen = BTreeSet::new();
         let mut wanted = Vec::new();
         for game in &config.games {
-            for group in &game.groups {
+            for (place, group) in game.groups.iter().enumerate() {
+                let bond = bond(game, place);
                 for backend in &group.backends {
                     // A name's address is not known before somebody asks for it.
                     let Some(address) = backend.address.socket() else { continue };
@@ -85,6 +86,7 @@ impl Prepared {
                             group: group.name.to_string(),
                             name: backend.name.to_string(),
                             address,
+                            bond: bond.clone(),
                         });
                     }
                 }
@@ -136,6 +138,19 @@ impl Demo {
             self.ca.display()
         )
     }
+}
+
+/// What binds the clients of the group at this place. Its application's cookie
+/// holds on the first path that leads there.
+fn bond(game: &Game, place: usize) -> Option<Bond> {
+    let sticky = game.groups.get(place)?.sticky.as_ref()?;
+    let cookie = sticky.cookie.clone();
+    if let StickyMode::Insert { .. } = sticky.mode {
+        return Some(Bond::Inserted { cookie });
+    }
+    let mut rules = game.listeners.iter().flat_map(|listener| &listener.rules);
+    let rule = rules.find(|rule| rule.action == Action::Forward(place));
+    Some(Bond::Application { cookie, path: rule.map_or("/", |rule| &rule.path).to_owned() })
 }
 
 /// One page per `https` listener: its last port (the shared one in the shipped

@@ -8,7 +8,7 @@ use super::world::world;
 use crate::support::{Backend, Site};
 
 /// Makes Chromium believe the tests' authority: a database of NSS in `$HOME`.
-fn believe(home: &Path) {
+pub(super) fn believe(home: &Path) {
     let folder = home.join(".pki/nssdb");
     std::fs::create_dir_all(&folder).unwrap();
     let database = format!("sql:{}", folder.display());

@@ -1,9 +1,10 @@
 //! Programs that are not ours: found, started, heard and ended.
 
+use std::borrow::BorrowMut;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -27,6 +28,13 @@ struct Program {
 pub(super) struct Server {
     program: Program,
     port: u16,
+}
+
+/// A client that goes on while the test does something else: it is told what to
+/// do, a line at a time, and answers each line with one.
+pub(super) struct Player {
+    program: Program,
+    orders: ChildStdin,
 }
 
 /// A program of the system, with nothing of our environment but the path.
@@ -102,21 +110,35 @@ fn installed(variable: &str, within: &str, list: &str) -> PathBuf {
 /// Runs a program to its end and gives what it printed; it must succeed.
 #[track_caller]
 pub(super) fn run(command: Command) -> String {
-    let mut program = Program::start(command);
-    let end = Instant::now() + PATIENCE;
-    while program.line(end).is_some() {}
-    let code = loop {
-        if let Some(code) = program.child.try_wait().unwrap() {
-            break code;
-        }
-        assert!(Instant::now() < end, "it does not end; so far\n{}", program.heard.join("\n"));
-        thread::sleep(Duration::from_millis(5));
-    };
-    let printed = program.heard.join("\n");
-    if !code.success() {
-        panic!("{code}; it printed\n{printed}\n{}", program.errors());
+    Program::start(command).end()
+}
+
+impl Player {
+    #[track_caller]
+    pub(super) fn start(mut command: Command) -> Self {
+        let mut program = Program::start(command.stdin(Stdio::piped()));
+        let orders = program.child.stdin.take().unwrap();
+        Self { program, orders }
     }
-    printed
+
+    /// Waits until it has done this, and gives what it says of it.
+    #[track_caller]
+    pub(super) fn told(&mut self, order: &str) -> String {
+        // One that has ended has no line to give either.
+        let _ = writeln!(self.orders, "{order}");
+        match self.program.line(Instant::now() + PATIENCE) {
+            Some(line) => line,
+            None => panic!("it ended at {order:?}; it says\n{}", self.program.errors()),
+        }
+    }
+
+    /// There is nothing more to do; it must end well.
+    #[track_caller]
+    pub(super) fn end(self) {
+        let Self { mut program, orders } = self;
+        drop(orders);
+        program.end();
+    }
 }
 
 impl Server {
@@ -148,7 +170,8 @@ impl Server {
 
 impl Program {
     #[track_caller]
-    fn start(mut command: Command) -> Self {
+    fn start(mut command: impl BorrowMut<Command>) -> Self {
+        let command = command.borrow_mut();
         let name = command.get_program().to_owned();
         let mut child = command.spawn().unwrap_or_else(|error| absent(&name, &error));
         let (sender, stdout) = channel();
@@ -165,6 +188,25 @@ impl Program {
             String::from_utf8_lossy(&bytes).into_owned()
         });
         Self { child, stdout, heard: Vec::new(), stderr }
+    }
+
+    /// Waits until it has ended and gives what it printed; it must succeed.
+    #[track_caller]
+    fn end(&mut self) -> String {
+        let end = Instant::now() + PATIENCE;
+        while self.line(end).is_some() {}
+        let code = loop {
+            if let Some(code) = self.child.try_wait().unwrap() {
+                break code;
+            }
+            assert!(Instant::now() < end, "it does not end; so far\n{}", self.heard.join("\n"));
+            thread::sleep(Duration::from_millis(5));
+        };
+        let printed = self.heard.join("\n");
+        if !code.success() {
+            panic!("{code}; it printed\n{printed}\n{}", self.errors());
+        }
+        printed
     }
 
     /// The next line it prints; `None` when it printed its last one.

@@ -178,6 +178,8 @@ impl<'a> Held<'a> {
                     status,
                     waited: after,
                 };
+                let begin = self.backend.bond.as_ref().map(|bond| bond.begin(head, fields));
+                let reply = Reply { more: begin.as_deref().unwrap_or_default(), ..reply };
                 let (kind, page) = if accepts_html(head, fields) {
                     (HTML, exchange.html())
                 } else {
@@ -337,7 +339,7 @@ struct Reply<'a> {
     keep: bool,
     version: Version,
     /// Further field lines.
-    more: &'static str,
+    more: &'a str,
 }
 
 impl Reply<'_> {

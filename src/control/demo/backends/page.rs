@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use crate::http1::{Field, RequestHead, Version};
 
-use super::{Backend, emblem};
+use super::{Backend, Bond, bond, emblem};
 
 const TEMPLATE: &str = include_str!("../page.html");
 
 /// Rules of the shipped drop-ins beside their `/`: game, path, what is there.
 const RULES: &[(&str, &str, &str)] =
-    &[("youxia", "/test/jtt/", "has a rule of its own and leads to group jtt")];
+    &[("youxia", "/test/jtt/", "leads to group jtt, where the application\u{2019}s cookie binds")];
 
 /// The forwarding fields and what they tell.
 const FORWARDING: &[(&str, &str)] = &[
@@ -50,7 +50,15 @@ impl Exchange<'_> {
         let mut text = String::with_capacity(256 + self.head.len());
         let Backend { game, group, .. } = self.backend;
         let _ = writeln!(text, "game:    {game}\ngroup:   {group}");
-        let _ = writeln!(text, "backend: {}\n", self.backend.name());
+        let _ = writeln!(text, "backend: {}", self.backend.name());
+        if let Some(bond) = self.bond() {
+            let (whose, cookie) = match bond {
+                Bond::Inserted { cookie } => ("lockgate", cookie),
+                Bond::Application { cookie, .. } => ("the application", cookie),
+            };
+            let _ = writeln!(text, "sticky:  by {whose}'s cookie {cookie}");
+        }
+        text.push('\n');
         for line in self.head.split(|&byte| byte == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if !line.is_empty() {
@@ -75,6 +83,7 @@ impl Exchange<'_> {
             "number" => number(self.backend.place as u64 + 1, page),
             "backends" => self.backends(page),
             "facts" => self.facts(page),
+            "bond" => self.bound_by(page),
             "method" => escape_bytes(self.request.method_name.of(self.head), page),
             "target" => escape_bytes(self.request.target.of(self.head), page),
             "version" => page.push_str(match self.request.version {
@@ -137,6 +146,38 @@ impl Exchange<'_> {
         }
     }
 
+    /// What binds the client; `None` also when no proxy stands in between.
+    fn bond(&self) -> Option<&Bond> {
+        self.backend.bond.as_ref().filter(|_| self.is_forwarded())
+    }
+
+    fn is_forwarded(&self) -> bool {
+        self.fields.iter().any(|field| told_by(field.name.of(self.head)).is_some())
+    }
+
+    fn bound_by(&self, page: &mut String) {
+        let Some(bond) = self.bond() else { return };
+        let (before, cookie, after) = match bond {
+            Bond::Inserted { cookie } => (
+                "Bound to this backend by lockgate\u{2019}s own cookie ",
+                cookie,
+                ", which no backend gets to see.",
+            ),
+            Bond::Application { cookie, .. } => (
+                "Bound to this backend by the application\u{2019}s cookie ",
+                cookie,
+                if bond::has_cookie(self.head, self.fields, cookie) {
+                    ". Lockgate took off what it had written in front of its value."
+                } else {
+                    ", which this answer sets. Lockgate writes the backend in front of its value."
+                },
+            ),
+        };
+        let _ = write!(page, "      <p class=\"facts\" id=\"bond\">{before}<code>");
+        escape(cookie, page);
+        let _ = writeln!(page, "</code>{after}</p>");
+    }
+
     fn field_rows(&self, page: &mut String) {
         for field in self.fields {
             let name = field.name.of(self.head);
@@ -158,7 +199,7 @@ impl Exchange<'_> {
     }
 
     fn note(&self) -> &'static str {
-        if self.fields.iter().any(|field| told_by(field.name.of(self.head)).is_some()) {
+        if self.is_forwarded() {
             "The tinted fields are forwarding fields: what a proxy tells a backend about the client."
         } else {
             "No forwarding field arrived, as when a backend is asked directly."

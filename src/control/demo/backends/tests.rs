@@ -11,6 +11,7 @@ pub(super) fn demo(game: &str, group: &str, name: &str) -> DemoBackend {
         group: group.to_owned(),
         name: name.to_owned(),
         address: (Ipv4Addr::LOCALHOST, 0).into(),
+        bond: None,
     }
 }
 

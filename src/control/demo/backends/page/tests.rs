@@ -17,6 +17,7 @@ fn backend(game: &str) -> Backend {
             ("second".to_owned(), address(18031)),
         ],
         place: 1,
+        bond: None,
         connections: AtomicU64::new(0),
         requests: AtomicU64::new(0),
         streams: Semaphore::new(1),
@@ -48,7 +49,7 @@ fn every_name_of_the_template_is_filled() {
     // What stands between two marks is always written by an arm of `html`.
     let _ = fill(TEMPLATE, |name, _| {
         let known = "game group backend hue emblem icon number backends facts method target \
-                     version fields note size head ways";
+                     version fields note size head ways bond";
         assert!(known.split_whitespace().any(|one| one == name), "{name}");
     });
 }
@@ -109,4 +110,36 @@ fn control_and_reordering_characters_are_made_visible() {
     let mut text = String::new();
     visible("a\u{202e}b\u{1b}ü\n".as_bytes(), &mut text);
     assert_eq!(text, "a\\xe2\\x80\\xaeb\\x1bü\\x0a");
+}
+
+/// What is said of the bond, as HTML and as text.
+fn bound(bond: Bond, lines: &str) -> (String, String) {
+    let backend = Backend { bond: Some(bond), ..backend("g") };
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+    let page = shown(&backend, head.as_bytes(), |it| it.html());
+    let (_, said) = page.split_once(" id=\"bond\">").unwrap_or_default();
+    let said = said.split("</p>").next().unwrap_or_default().to_owned();
+    let text = shown(&backend, head.as_bytes(), |it| it.text());
+    let line = text.lines().find(|line| line.starts_with("sticky: ")).unwrap_or_default();
+    (said, line.to_owned())
+}
+
+#[test]
+fn it_says_what_binds_the_client() {
+    let proxied = "X-Forwarded-Proto: https\r\n";
+    let inserted = || Bond::Inserted { cookie: "SERVER&ID".into() };
+    let (said, line) = bound(inserted(), proxied);
+    assert!(said.contains("lockgate\u{2019}s own cookie <code>SERVER&amp;ID</code>"), "{said}");
+    assert_eq!(line, "sticky:  by lockgate's cookie SERVER&ID");
+
+    let set = || Bond::Application { cookie: "session".into(), path: "/".into() };
+    let (said, line) = bound(set(), proxied);
+    assert!(said.contains("<code>session</code>, which this answer sets"), "{said}");
+    assert_eq!(line, "sticky:  by the application's cookie session");
+    let (said, _) = bound(set(), &format!("{proxied}Cookie: a=b; session=c\r\n"));
+    assert!(said.contains("<code>session</code>. Lockgate took off"), "{said}");
+
+    for bond in [inserted(), set()] {
+        assert_eq!(bound(bond, ""), Default::default(), "no proxy, no bond");
+    }
 }
