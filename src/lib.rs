@@ -18,7 +18,9 @@
 //!    `proxy/sticky.rs` reads the cookie that binds the client
 //!    ([`policy::sticky`]), `proxy/pick.rs` picks a backend
 //!    ([`policy::balance`]).
-//! 5. `proxy/forward.rs`: takes a kept connection (`proxy/pool.rs`) or opens
+//! 5. `proxy/retry.rs` makes one attempt after the other where that is allowed
+//!    ([`policy::retry`]), and tells `state/health.rs` how each went.
+//!    `proxy/forward.rs` is one attempt: it takes a kept connection (`proxy/pool.rs`) or opens
 //!    one (`proxy/connect.rs`), writes the head (`proxy/headers.rs`), and brings
 //!    the response's.
 //! 6. `proxy/connection.rs`: writes the response's head; `proxy/body.rs` moves

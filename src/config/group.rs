@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml::de::DeValue;
 
@@ -16,6 +17,11 @@ use super::settings::{GroupSettings, HashKeyUse, unknown_name};
 use super::sticky::{self, StickyPlace};
 use super::table::{Item, Table};
 use super::upstream;
+
+/// As nginx's.
+const FAIL_TIMEOUT: Duration = Duration::from_secs(10);
+const FAIL_TIMEOUTS: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(24 * 3600);
 
 /// A backend's IP address and where it is written. What a name leads to is not
 /// known yet.
@@ -50,7 +56,9 @@ pub(super) fn read(
         connect_timeout: settings.connect_timeout,
         response_timeout: settings.response_timeout,
         tunnel_timeout: settings.tunnel_timeout,
+        all_down: settings.all_down,
         sticky: sticky.as_ref().map(|place| place.sticky.clone()),
+        retry: settings.retry,
     };
     Some((group, sticky))
 }
@@ -158,6 +166,8 @@ fn backend(item: &Item<'_>) -> Option<Backend> {
             name: address.to_string().into(),
             address,
             weight: 100,
+            max_fails: 1,
+            fail_timeout: FAIL_TIMEOUT,
             max_connections: None,
             backup: false,
             state: AdminState::Ready,
@@ -183,6 +193,8 @@ fn backend(item: &Item<'_>) -> Option<Backend> {
         name: name.map_or_else(|| address.to_string().into(), Arc::from),
         address,
         weight,
+        max_fails: number("max_fails", 10_000, 1),
+        fail_timeout: table.duration("fail_timeout", FAIL_TIMEOUTS).unwrap_or(FAIL_TIMEOUT),
         max_connections: (most_connections > 0).then_some(most_connections),
         backup: backup.unwrap_or_default(),
         state: state.unwrap_or_default(),

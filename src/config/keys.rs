@@ -31,18 +31,21 @@ tables! {
     ];
     RULE = "`[[listener.rule]]`": [
         "path" "group" "redirect" "redirect_code" "respond" "set_headers" "remove_headers"
-        "response_timeout" "tunnel_timeout" "max_body"
+        "response_timeout" "tunnel_timeout" "max_body" "retry"
     ];
     GROUP = "`[group.NAME]`": [
         "balance" "hash_key" "backends" "protocol" "tls" "keepalive" "idle_timeout" "max_idle" "connect_timeout"
-        "response_timeout" "tunnel_timeout" "sticky"
+        "response_timeout" "tunnel_timeout" "all_down" "sticky" "retry"
+    ];
+    RETRY = "`[group.NAME.retry]`": [
+        "on" "tries" "timeout" "non_idempotent" "idempotency_key" "body_buffer" "budget"
     ];
     STICKY = "`[group.NAME.sticky]`": [
         "mode" "cookie" "idle" "max_life" "domain" "path" "secure" "http_only" "same_site"
         "partitioned"
     ];
     BACKEND = "a backend of `backends`": [
-        "address" "name" "weight" "max_connections" "backup" "state"
+        "address" "name" "weight" "max_fails" "fail_timeout" "max_connections" "backup" "state"
     ];
     CERTIFICATE = "`certificate`": ["chain" "key"];
     UPSTREAM_TLS = "`tls` of a group": ["ca" "server_name" "client_certificate" "verify"];
@@ -69,7 +72,7 @@ tables! {
     ];
     DEFAULTS_GROUP = "`[defaults.group]` of `lockgate.toml`": [
         "balance" "keepalive" "idle_timeout" "max_idle" "connect_timeout" "response_timeout"
-        "tunnel_timeout"
+        "tunnel_timeout" "all_down" "retry"
     ];
 }
 

@@ -33,6 +33,7 @@ mod listener;
 mod notes;
 mod process;
 mod read;
+mod retry;
 mod rule;
 mod secret;
 mod settings;

@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use super::diagnostic::shown;
 use super::keys::{self, nearest};
-use super::model::{Action, HeaderEdits, Protocol, Redirect, RedirectTarget, Rule};
+use super::model::{Action, HeaderEdits, Protocol, Redirect, RedirectTarget, RetryKeys, Rule};
+use super::retry;
 use super::settings::{self, RESPONSE_TIMEOUT};
 use super::table::{Item, Table};
 use crate::policy::headers::{is_field_name, is_field_value, may_edit};
@@ -111,6 +112,7 @@ fn plain_rule(line: usize, action: Action) -> Rule {
         response_timeout: None,
         tunnel_timeout: None,
         max_body: None,
+        retry: RetryKeys::default(),
     }
 }
 
@@ -136,7 +138,7 @@ fn rule(table: &Table<'_>, path: &str, around: &Around<'_>) -> Option<Rule> {
     let (request_headers, response_headers) = header_edits(table, forwards);
     let response_timeout = table.duration("response_timeout", RESPONSE_TIMEOUT);
     let tunnel_timeout = table.duration("tunnel_timeout", RESPONSE_TIMEOUT);
-    for key in ["response_timeout", "tunnel_timeout"] {
+    for key in ["response_timeout", "tunnel_timeout", "retry"] {
         if let Some(item) = table.get(key)
             && !forwards
         {
@@ -145,6 +147,7 @@ fn rule(table: &Table<'_>, path: &str, around: &Around<'_>) -> Option<Rule> {
         }
     }
     let max_body = settings::max_body(table);
+    let retry_keys = table.get("retry").map(|item| retry::read(&item)).unwrap_or_default();
     Some(Rule {
         line: table.notes.source.line(table.span.start),
         path: path.to_owned(),
@@ -154,6 +157,7 @@ fn rule(table: &Table<'_>, path: &str, around: &Around<'_>) -> Option<Rule> {
         response_timeout,
         tunnel_timeout,
         max_body,
+        retry: retry_keys,
     })
 }
 

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 
 use super::diagnostic::shown;
 use super::keys::nearest;
-use super::model::TlsPolicy;
+use super::model::{AllDown, Retry, TlsPolicy};
+use super::retry;
 use super::table::{Item, Table};
 use crate::policy::access::Networks;
 use crate::policy::balance::{Balance, HashKey};
@@ -97,6 +98,8 @@ pub(super) struct GroupSettings {
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Duration,
     pub(super) tunnel_timeout: Duration,
+    pub(super) all_down: AllDown,
+    pub(super) retry: Retry,
 }
 
 impl Default for GroupSettings {
@@ -109,6 +112,8 @@ impl Default for GroupSettings {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             tunnel_timeout: Duration::from_secs(3600),
+            all_down: AllDown::Fail,
+            retry: Retry::default(),
         }
     }
 }
@@ -128,6 +133,24 @@ impl GroupSettings {
             connect_timeout: duration("connect_timeout", CONNECT_TIMEOUT, self.connect_timeout),
             response_timeout: duration("response_timeout", RESPONSE_TIMEOUT, self.response_timeout),
             tunnel_timeout: duration("tunnel_timeout", RESPONSE_TIMEOUT, self.tunnel_timeout),
+            all_down: table
+                .get("all_down")
+                .and_then(|item| all_down(&item))
+                .unwrap_or(self.all_down),
+            retry: table
+                .get("retry")
+                .map_or(self.retry, |item| retry::read(&item).over(&self.retry)),
+        }
+    }
+}
+
+fn all_down(item: &Item<'_>) -> Option<AllDown> {
+    match item.string()? {
+        "fail" => Some(AllDown::Fail),
+        "try" => Some(AllDown::Try),
+        other => {
+            unknown_name(item, other, &["fail", "try"]);
+            None
         }
     }
 }

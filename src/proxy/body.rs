@@ -116,7 +116,8 @@ pub(super) struct Pump {
     limit: u64,
     head_limits: HeadLimits,
     ended: bool,
-    /// For [`Framing::Frames`]: lines to be sent behind the body.
+    /// Lines to be sent behind the body: by the sink with [`Framing::Frames`],
+    /// again with [`Pump::rewind`].
     trailers: Option<Vec<u8>>,
     /// All was written and flushed, and the source's end was seen.
     pub(super) finished: bool,
@@ -127,6 +128,13 @@ pub(super) struct Pump {
     pub(super) waiting: Waiting,
     /// Something moved since this was last cleared.
     pub(super) moved: bool,
+    /// The sink took some of it.
+    pub(super) sent: bool,
+    /// All content so far, to be sent again; `None` once it was too much.
+    kept: Option<Vec<u8>>,
+    keep_most: usize,
+    /// What was sent must not be sent again.
+    once: bool,
 }
 
 impl Pump {
@@ -151,7 +159,64 @@ impl Pump {
             delivered: false,
             waiting: Waiting::Source,
             moved: false,
+            sent: false,
+            kept: None,
+            keep_most: 0,
+            once: false,
         }
+    }
+
+    /// Keeps up to `most` bytes of content, so that they can be sent again; with
+    /// `once` only until something was sent.
+    pub(super) fn keep(mut self, most: usize, once: bool) -> Pump {
+        self.once = once;
+        self.kept = Some(Vec::new());
+        self.keep_most = most;
+        self
+    }
+
+    /// All that was taken off the source can be sent again.
+    pub(super) fn is_replayable(&self) -> bool {
+        self.content == 0 || self.kept.is_some()
+    }
+
+    /// What was kept is not needed any more.
+    pub(super) fn forget(&mut self) {
+        self.kept = None;
+    }
+
+    /// Begins anew at another sink: `out` is the head that goes there, and what
+    /// was kept goes behind it. False when not all of it can.
+    pub(super) fn rewind(
+        &mut self,
+        framing: Framing,
+        out: Buffer,
+        source: &mut impl Source,
+    ) -> bool {
+        let replayable = self.is_replayable();
+        // It lies in what was kept.
+        source.consume(std::mem::take(&mut self.slice));
+        self.framing = framing;
+        self.out = out;
+        self.finished = false;
+        self.delivered = false;
+        self.sent = false;
+        let chunked = matches!(framing, Framing::Chunked { .. });
+        let kept = self.kept.take().unwrap_or_default();
+        if !kept.is_empty() {
+            if chunked {
+                let mut line = [0; 18];
+                self.out.push(chunk_prefix(kept.len(), &mut line));
+            }
+            self.out.push(&kept);
+            self.close_chunk();
+        }
+        self.kept = replayable.then_some(kept);
+        if self.ended && chunked {
+            self.out.push(LAST_CHUNK);
+            self.out.push(self.trailers.as_deref().unwrap_or(b"\r\n"));
+        }
+        replayable
     }
 
     /// Content was received.
@@ -225,6 +290,13 @@ impl Pump {
         if self.content > self.limit {
             return Err(PumpError::TooLarge);
         }
+        if let Some(kept) = &mut self.kept {
+            if kept.len() + n <= self.keep_most {
+                kept.extend_from_slice(source.input().get(..n).unwrap_or_default());
+            } else {
+                self.kept = None;
+            }
+        }
         if matches!(self.framing, Framing::Chunked { .. }) {
             let mut line = [0; 18];
             self.out.push(chunk_prefix(n, &mut line));
@@ -263,6 +335,10 @@ impl Pump {
             Poll::Ready(Err(error)) => Poll::Ready(Err(PumpError::Sink(error))),
             Poll::Ready(Ok(written)) => {
                 self.moved = true;
+                self.sent |= written > 0;
+                if self.sent && self.once {
+                    self.kept = None;
+                }
                 let of_out = written.min(self.out.len());
                 self.out.consume(of_out);
                 let of_slice = written - of_out;
@@ -351,12 +427,11 @@ impl Pump {
         }
         lines.extend_from_slice(b"\r\n");
         self.ended = true;
-        if self.framing == Framing::Frames {
-            self.trailers = Some(lines);
-        } else {
+        if self.framing != Framing::Frames {
             self.out.push(LAST_CHUNK);
             self.out.push(&lines);
         }
+        self.trailers = Some(lines);
         Ok(())
     }
 }

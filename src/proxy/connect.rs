@@ -54,7 +54,8 @@ async fn open(
             io::ErrorKind::TimedOut => Cause::ConnectTimeout,
             _ => Cause::ConnectError,
         };
-        Failure::because(cause, Phase::Connect, error)
+        let own = is_own(&error);
+        Failure { own, ..Failure::because(cause, Phase::Connect, error) }
     };
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let connecting = socket.map_err(failed)?.connect(address);
@@ -85,6 +86,13 @@ async fn secure(
         .await?
         .map_err(|error| failed(&error))?;
     Ok(Conn::new(Stream::Tls(Box::new(TlsStream::from(stream)))))
+}
+
+/// What the machine lacks is no backend's fault: descriptors, memory, local ports.
+fn is_own(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|code| lacks.iter().any(|lack| lack.raw_os_error() == code))
 }
 
 /// Waits for `work` until `until`.

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::policy::health::Blame;
 use crate::state::Backend;
 
 /// Why lockgate answered by itself, or cut a response short. The names stand
@@ -31,8 +32,13 @@ pub enum Cause {
     BodyClosed,
     /// Nothing of the response body came for `response_timeout`.
     BodyTimeout,
-    /// Every backend of the group is in `maint` or has weight 0.
+    /// It answered with this status, which the group's `retry.on` names.
+    Status(u16),
+    /// No backend of the group may have the request: each is in `maint`, has weight
+    /// 0, is ejected, or had it already.
     NoAvailableBackend,
+    /// An attempt failed, and the group's `retry.budget` allowed no other.
+    BudgetSpent,
     /// A limit of lockgate was reached; the detail names it.
     Limit,
     /// No rule of the listener takes the path.
@@ -75,7 +81,16 @@ impl Cause {
             Cause::InvalidHeader => "invalid_header",
             Cause::BodyClosed => "body_closed",
             Cause::BodyTimeout => "body_timeout",
+            Cause::Status(500) => "http_500",
+            Cause::Status(502) => "http_502",
+            Cause::Status(503) => "http_503",
+            Cause::Status(504) => "http_504",
+            Cause::Status(403) => "http_403",
+            Cause::Status(404) => "http_404",
+            Cause::Status(429) => "http_429",
+            Cause::Status(_) => "http_status",
             Cause::NoAvailableBackend => "no_available_backend",
+            Cause::BudgetSpent => "budget_spent",
             Cause::Limit | Cause::UriTooLong | Cause::HeaderTooLarge | Cause::BodyTooLarge => {
                 "limit"
             }
@@ -112,6 +127,8 @@ impl Cause {
             | Cause::ClosedBeforeHeader
             | Cause::InvalidHeader
             | Cause::BodyClosed
+            | Cause::Status(_)
+            | Cause::BudgetSpent
             | Cause::NoAvailableBackend => 502,
             Cause::Limit | Cause::Stopping => 503,
             Cause::HeaderTimeout | Cause::BodyTimeout => 504,
@@ -133,10 +150,12 @@ impl Cause {
             Cause::TlsHandshake => "tls_protocol_error",
             Cause::ClosedBeforeHeader => "connection_terminated",
             Cause::HeaderTimeout => "http_response_timeout",
-            Cause::InvalidHeader => "http_protocol_error",
+            Cause::InvalidHeader | Cause::Status(_) => "http_protocol_error",
             Cause::BodyClosed => "http_response_incomplete",
             Cause::BodyTimeout => "connection_read_timeout",
-            Cause::NoAvailableBackend | Cause::Stopping => "destination_unavailable",
+            Cause::NoAvailableBackend | Cause::BudgetSpent | Cause::Stopping => {
+                "destination_unavailable"
+            }
             Cause::Limit => "connection_limit_reached",
             Cause::NoRule | Cause::Misdirected => "destination_not_found",
             Cause::Denied | Cause::Method => "http_request_denied",
@@ -194,15 +213,33 @@ pub(super) struct Failure {
     pub(super) detail: String,
     /// The backend it happened with.
     pub(super) backend: Option<Arc<str>>,
+    /// lockgate itself lacked something: a descriptor, a local port.
+    pub(super) own: bool,
 }
 
 impl Failure {
     pub(super) fn new(cause: Cause, phase: Phase) -> Failure {
-        Failure { cause, phase, detail: String::new(), backend: None }
+        Failure { cause, phase, detail: String::new(), backend: None, own: false }
     }
 
     pub(super) fn because(cause: Cause, phase: Phase, detail: impl fmt::Display) -> Failure {
-        Failure { cause, phase, detail: detail.to_string(), backend: None }
+        Failure { cause, phase, detail: detail.to_string(), backend: None, own: false }
+    }
+
+    /// What it tells of the backend's health, if anything.
+    pub(super) fn blame(&self) -> Option<Blame> {
+        match self.cause {
+            _ if self.own => None,
+            Cause::ConnectRefused
+            | Cause::ConnectTimeout
+            | Cause::ConnectError
+            | Cause::Dns
+            | Cause::TlsHandshake => Some(Blame::Unreachable),
+            Cause::ClosedBeforeHeader | Cause::HeaderTimeout | Cause::InvalidHeader => {
+                Some(Blame::Request)
+            }
+            _ => None,
+        }
     }
 
     /// It happened with this backend.

@@ -53,62 +53,136 @@ pub(super) struct Attempt<'a> {
     invited: bool,
     scan: Scan,
     limits: HeadLimits,
+    /// When it began.
+    pub(super) start: Instant,
     /// The last time anything moved.
     pub(super) last: Instant,
     /// When the client was found to be gone, if it was.
     gone: Option<Instant>,
 }
 
+/// An attempt that brought no response, and what the next one needs of it.
+#[derive(Debug)]
+pub(super) struct Failed<'a> {
+    pub(super) failure: Failure,
+    pub(super) picked: Picked<'a>,
+    /// What of the request's body was read, and may still come.
+    pub(super) upload: Pump,
+    /// The backend may have seen some of the request.
+    pub(super) sent: bool,
+    /// On a connection that had been idle, before a byte of the response.
+    pub(super) stale: bool,
+    /// When it began.
+    pub(super) start: Instant,
+}
+
+/// The request's body, from the client to one backend after the other.
+pub(super) fn upload(
+    cx: Cx<'_>,
+    request: &Request,
+    route: &Route<'_>,
+    keep: usize,
+    once: bool,
+) -> Pump {
+    let limits = head_limits(cx);
+    let decoder = match request.head.framing {
+        RequestFraming::None => BodyDecoder::empty(),
+        RequestFraming::Length(length) => BodyDecoder::length(length),
+        RequestFraming::Chunked if request.framed => BodyDecoder::chunked(limits.fields_size),
+        RequestFraming::Chunked => BodyDecoder::until_close(),
+    };
+    Pump::new(decoder, Framing::Plain, route.max_body(), limits, Buffer::none()).keep(keep, once)
+}
+
+fn head_limits(cx: Cx<'_>) -> HeadLimits {
+    let limits = &cx.view.snapshot.process.limits;
+    HeadLimits { target: limits.uri, fields_size: limits.header_size, fields: limits.headers }
+}
+
 /// Sends the request to the picked backend and waits for the header of its
-/// final response.
+/// final response. `fresh`: over a connection that nobody used before.
 pub(super) async fn attempt<'a>(
     cx: Cx<'a>,
     request: &Request,
     route: Route<'a>,
     picked: Picked<'a>,
-    binding: Option<Binding<'a>>,
+    mut upload: Pump,
+    fresh: bool,
     client: &mut impl Downstream,
-) -> Result<Box<Attempt<'a>>, Failure> {
+) -> Result<Box<Attempt<'a>>, Box<Failed<'a>>> {
     let start = Instant::now();
-    let limits = &cx.view.snapshot.process.limits;
-    let limits =
-        HeadLimits { target: limits.uri, fields_size: limits.header_size, fields: limits.headers };
     let mut head = Buffer::small();
     headers::write_request(&mut head, cx, request, &route, picked.group.config.keepalive);
-    let (upstream, out) = open(cx, request, &picked, client, head, start).await?;
-    let (decoder, framing) = match request.head.framing {
-        RequestFraming::None => (BodyDecoder::empty(), Framing::Plain),
-        RequestFraming::Length(length) => (BodyDecoder::length(length), Framing::Plain),
-        RequestFraming::Chunked => {
-            let decoder = match request.framed {
-                true => BodyDecoder::chunked(limits.fields_size),
-                false => BodyDecoder::until_close(),
-            };
-            (decoder, Framing::Chunked { trailers: true })
+    let opened = match open(cx, request, &picked, client, head, start, fresh).await {
+        Ok(opened) => opened,
+        Err(failure) => {
+            let (sent, stale) = (false, false);
+            return Err(Box::new(Failed { failure, picked, upload, sent, stale, start }));
         }
     };
-    let framing = match upstream {
-        Upstream::Http1(_) => framing,
-        Upstream::Http2(_) => Framing::Frames,
+    let framing = match (&opened.upstream, request.head.framing) {
+        (Upstream::Http2(_), _) => Framing::Frames,
+        (_, RequestFraming::Chunked) => Framing::Chunked { trailers: true },
+        _ => Framing::Plain,
     };
+    // Whoever comes here has made sure that it can be sent again.
+    upload.rewind(framing, opened.out, client);
     let mut attempt = Box::new(Attempt {
-        upload: Pump::new(decoder, framing, route.max_body(), limits, out),
+        upload,
         upload_broken: None,
         response: None,
         fields: FieldList::take(),
         interims: 0,
         invited: !request.head.expect_continue,
         scan: Scan::response(),
-        limits,
+        limits: head_limits(cx),
+        start,
         last: start,
         gone: None,
         picked,
         route,
-        binding,
-        upstream,
+        binding: None,
+        upstream: opened.upstream,
     });
-    poll_fn(|task| attempt.poll_response(task, request, client)).await?;
-    Ok(attempt)
+    match poll_fn(|task| attempt.poll_response(task, request, client)).await {
+        Ok(()) => Ok(attempt),
+        Err(failure) => Err(attempt.failed(failure, opened.reused)),
+    }
+}
+
+impl<'a> Attempt<'a> {
+    /// What is left of it.
+    fn failed(self, failure: Failure, reused: bool) -> Box<Failed<'a>> {
+        let closed = failure.cause == Cause::ClosedBeforeHeader;
+        let silent = self.upstream.input().is_empty() && self.interims == 0;
+        let sent = match &self.upstream {
+            Upstream::Http1(_) => self.upload.sent,
+            // Its head was sent with the exchange's beginning.
+            Upstream::Http2(_) => !self.upstream.was_refused(),
+        };
+        let stale = reused && closed && silent;
+        let Attempt { picked, upload, start, .. } = self;
+        Box::new(Failed { failure, picked, upload, sent, stale, start })
+    }
+
+    /// The status of its response.
+    pub(super) fn status(&self) -> u16 {
+        self.response.as_ref().map_or(0, |response| response.status)
+    }
+
+    /// The client's binding, for the cookie that goes with the response.
+    pub(super) fn bind(&mut self, binding: Option<Binding<'a>>) {
+        self.binding = binding;
+    }
+
+    /// Takes the request's body for an attempt elsewhere. If this one's response
+    /// has to do after all it gets no more of it.
+    pub(super) fn take_upload(&mut self) -> Pump {
+        let nothing = BodyDecoder::empty();
+        let done = Pump::new(nothing, Framing::Plain, None, self.limits, Buffer::none());
+        self.upload_broken.get_or_insert_with(|| io::ErrorKind::BrokenPipe.into());
+        std::mem::replace(&mut self.upload, done)
+    }
 }
 
 impl Attempt<'_> {
@@ -304,6 +378,7 @@ impl Attempt<'_> {
         &mut self,
         write: impl FnOnce(&[u8], &[Field], &ResponseHead, &Additions<'_>) -> Option<T>,
     ) -> Option<(ResponseHead, T)> {
+        self.upload.forget();
         let response = self.response.clone()?;
         let len = response.len as usize;
         let head = self.upstream.input().get(..len)?;
@@ -416,7 +491,7 @@ impl Attempt<'_> {
             std::time::Duration::from_secs(u64::from(seconds.saturating_sub(1)))
         });
         let until = now + promised.min(config.idle_timeout);
-        cx.worker.pool.put(self.picked.backend.id, conn, until, config.max_idle);
+        cx.worker.pool.put(self.picked.backend.id, conn, now, until, config.max_idle);
     }
 }
 

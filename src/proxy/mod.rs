@@ -5,7 +5,8 @@
 //! 3. [`connection`] (HTTP/1) or [`http2`] reads requests and sends responses,
 //! 4. [`request`] decides what happens to each, with [`route`], [`pick`] and
 //!    [`sticky`],
-//! 5. [`forward`] sends it to a backend, over a connection of the [`pool`],
+//! 5. [`retry`] has it sent to a backend, and to the next where that fails;
+//!    [`forward`] is one such attempt, over a connection of the [`pool`],
 //! 6. [`respond`] answers what lockgate answers itself.
 //!
 //! [`body`] moves bodies, [`tunnel`] what follows a switch of protocols, [`headers`] writes heads, [`mod@error`] lists what can go
@@ -26,6 +27,7 @@ mod connect;
 mod forward;
 mod pick;
 mod pool;
+mod retry;
 mod sticky;
 mod upstream;
 // 6.

@@ -7,6 +7,7 @@ use super::error::{Cause, Failure, Phase};
 use super::message::{Cx, Request};
 use super::route::Route;
 use super::sticky::Binding;
+use crate::config::AllDown;
 use crate::http1::Known;
 use crate::policy::balance::{Balance, Draw, HashKey, key_hash, pick};
 use crate::policy::headers::cookie;
@@ -22,8 +23,9 @@ pub(super) fn pick_backend<'a>(
     route: &Route<'a>,
     group: &'a Group,
     binding: Option<&mut Binding<'a>>,
+    tried: &[usize],
 ) -> Result<Picked<'a>, Failure> {
-    if let Some(binding) = binding
+    if let Some(binding) = binding.filter(|_| tried.is_empty())
         && let Some(home) = pick_home(group, binding)
     {
         return Ok(home);
@@ -48,11 +50,29 @@ pub(super) fn pick_backend<'a>(
             &group.schedule,
             &mut cursor.borrow_mut(),
             draw,
-            |at| group.backends.get(at).is_some_and(|backend| backend.standing().takes_new()),
+            |at| !tried.contains(&at) && group.takes_new(at),
             |at| group.backends.get(at).map_or(0, |backend| backend.load()),
         );
         let Some(place) = place else { break };
-        if let Some(picked) = Picked::new(group, place) {
+        if group.admit(place)
+            && let Some(picked) = Picked::new(group, place)
+        {
+            return Ok(picked);
+        }
+    }
+    if group.config.all_down == AllDown::Try {
+        // What is believed of them may be wrong, and there is nobody else.
+        let place = pick(
+            &group.schedule,
+            &mut cursor.borrow_mut(),
+            draw,
+            |at| {
+                !tried.contains(&at)
+                    && group.backends.get(at).is_some_and(|b| b.standing().takes_new())
+            },
+            |at| group.backends.get(at).map_or(0, |backend| backend.load()),
+        );
+        if let Some(picked) = place.and_then(|place| Picked::new(group, place)) {
             return Ok(picked);
         }
     }
@@ -70,7 +90,11 @@ pub(super) fn pick_backend<'a>(
 /// notes whether it stays.
 fn pick_home<'a>(group: &'a Group, binding: &mut Binding<'a>) -> Option<Picked<'a>> {
     let place = binding.home()?;
-    let direction = group.backends.get(place)?.standing().direction();
+    let direction = group.standing(place)?.direction();
+    // A home that is due for its trial has it with this request.
+    if direction == Direction::Home {
+        let _ = group.admit(place);
+    }
     if direction == Direction::Home
         && let Some(picked) = Picked::new(group, place)
     {

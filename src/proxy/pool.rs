@@ -43,25 +43,34 @@ impl Hasher for IdHasher {
 #[derive(Debug)]
 struct Idle {
     conn: Conn,
+    since: Instant,
     until: Instant,
 }
 
 impl Pool {
     /// The connection to this backend that was used last, if one is fit to be
-    /// used: not timed out, nothing received on it, not closed.
-    pub(super) fn take(&self, backend: u64, now: Instant) -> Option<Conn> {
+    /// used: not timed out, nothing received on it, not closed, and idle for no
+    /// longer than `age`.
+    pub(super) fn take(&self, backend: u64, age: Duration, now: Instant) -> Option<Conn> {
         let mut idle = self.idle.borrow_mut();
         let stack = idle.get_mut(&backend)?;
-        while let Some(Idle { conn, until }) = stack.pop() {
-            if now < until && conn.is_quiet() {
-                return Some(conn);
+        while let Some(idle) = stack.pop() {
+            if idle.until <= now || !idle.conn.is_quiet() {
+                continue;
             }
+            if now.saturating_duration_since(idle.since) > age {
+                // Those below are older.
+                stack.push(idle);
+                return None;
+            }
+            return Some(idle.conn);
         }
         None
     }
 
-    /// Keeps a connection until `until`; the oldest goes when there are `max`.
-    pub(super) fn put(&self, backend: u64, conn: Conn, until: Instant, max: usize) {
+    /// Keeps a connection from now until `until`; the oldest goes when there are
+    /// `max`.
+    pub(super) fn put(&self, backend: u64, conn: Conn, since: Instant, until: Instant, max: usize) {
         if max == 0 {
             return;
         }
@@ -70,7 +79,7 @@ impl Pool {
         if stack.len() >= max {
             stack.remove(0);
         }
-        stack.push(Idle { conn, until });
+        stack.push(Idle { conn, since, until });
     }
 
     /// Drops what timed out or was closed by its backend.

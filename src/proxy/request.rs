@@ -3,12 +3,11 @@
 
 use super::client::Downstream;
 use super::error::{Cause, Failure, Phase};
-use super::forward::{Attempt, attempt};
+use super::forward::Attempt;
 use super::message::{Cx, Request};
-use super::pick::pick_backend;
 use super::respond::{self, Answer, Place};
+use super::retry;
 use super::route::{self, Route};
-use super::sticky::Binding;
 use crate::config::Action;
 use crate::http1::RequestFraming;
 use crate::state::{Group, Listener};
@@ -81,7 +80,7 @@ async fn act<'a>(
     }
 }
 
-/// Picks a backend of the group and forwards the request to it.
+/// Forwards the request to a backend of the group.
 async fn forward<'a>(
     cx: Cx<'a>,
     request: &Request,
@@ -94,15 +93,7 @@ async fn forward<'a>(
     {
         return Err(Failure::because(Cause::BodyTooLarge, Phase::Request, "max_body"));
     }
-    let mut binding = group.sticky.as_ref().map(|sticky| Binding::read(cx.worker, request, sticky));
-    let picked = pick_backend(cx, request, &route, group, binding.as_mut())?;
-    let backend = picked.backend;
-    if let Some(binding) = &binding {
-        binding.note_player(cx.worker, backend.id);
-    }
-    attempt(cx, request, route, picked, binding, client)
-        .await
-        .map_err(|failure| failure.at(backend))
+    retry::forward(cx, request, route, group, client).await
 }
 
 /// Turns a failure into what the client gets, and logs it.

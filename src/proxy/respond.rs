@@ -194,6 +194,24 @@ pub(super) fn log(
     });
 }
 
+/// Logs an attempt that failed and was followed by another, or by an answer all
+/// the same.
+pub(super) fn log_attempt(cx: Cx<'_>, request: &Request, place: Place<'_>, failure: &Failure) {
+    if cx.worker.failures.may_write() {
+        tracing::warn!(
+            cause = %failure.cause,
+            phase = %failure.phase.name(),
+            detail = failure.detail,
+            client = %place.client,
+            game = &*place.listener.game,
+            group = place.group.map(|group| &*group.config.name),
+            backend = failure.backend.as_deref(),
+            method = %request.text(request.head.method_name).escape_ascii(),
+            "attempt failed, the request goes elsewhere"
+        );
+    }
+}
+
 /// The host of an authority, without its port.
 fn without_port(authority: &[u8]) -> &[u8] {
     // The colons inside an IPv6 literal are followed by its bracket.

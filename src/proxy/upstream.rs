@@ -3,6 +3,7 @@
 
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
@@ -33,6 +34,14 @@ impl Upstream {
         }
     }
 
+    /// The backend said that it did not look at the request.
+    pub(super) fn was_refused(&self) -> bool {
+        match self {
+            Upstream::Http1(_) => false,
+            Upstream::Http2(exchange) => exchange.refused,
+        }
+    }
+
     /// Is cut when dropped.
     pub(super) fn reset(&mut self) {
         if let Upstream::Http1(conn) = self {
@@ -49,8 +58,21 @@ impl Upstream {
     }
 }
 
-/// Takes or opens a way to the backend. What of the head is still to be sent
-/// comes back with it.
+/// A way to a backend.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) upstream: Upstream,
+    /// What of the head is still to be sent.
+    pub(super) out: Buffer,
+    /// It was idle before: its backend may just have closed it.
+    pub(super) reused: bool,
+}
+
+/// A request that must not be sent twice is given no connection that was idle for
+/// longer: the older it is the more likely its backend is about to close it.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Takes or opens a way to the backend; opens one if it has to be `fresh`.
 pub(super) async fn open(
     cx: Cx<'_>,
     request: &Request,
@@ -58,14 +80,21 @@ pub(super) async fn open(
     client: &mut impl Downstream,
     head: Buffer,
     start: Instant,
-) -> Result<(Upstream, Buffer), Failure> {
+    fresh: bool,
+) -> Result<Opened, Failure> {
     let backend = picked.backend.id;
     if !matches!(picked.group.config.protocol, config::Upstream::H2c) {
-        let conn = match cx.worker.pool.take(backend, start) {
+        let age = match request.head.method.is_idempotent() {
+            true => Duration::MAX,
+            false => FRESH,
+        };
+        let kept = if fresh { None } else { cx.worker.pool.take(backend, age, start) };
+        let reused = kept.is_some();
+        let conn = match kept {
             Some(conn) => conn,
             None => connect(picked, client, start).await?,
         };
-        return Ok((Upstream::Http1(conn), head));
+        return Ok(Opened { upstream: Upstream::Http1(conn), out: head, reused });
     }
     let failed = |error: io::Error| Failure::because(Cause::ConnectError, Phase::Connect, error);
     if request.websocket {
@@ -94,7 +123,8 @@ pub(super) async fn open(
             Exchange::begin(begun, head.filled(), request).map_err(failed)?
         }
     };
-    Ok((Upstream::Http2(Box::new(exchange)), Buffer::none()))
+    let upstream = Upstream::Http2(Box::new(exchange));
+    Ok(Opened { upstream, out: Buffer::none(), reused: false })
 }
 
 impl Source for Upstream {

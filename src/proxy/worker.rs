@@ -37,14 +37,33 @@ pub(super) struct View {
     pub(super) snapshot: Arc<Snapshot>,
     /// One per group.
     cursors: Vec<RefCell<Cursor>>,
+    /// Requests of each group that it was not told of yet.
+    requests: Vec<Cell<u32>>,
 }
+
+/// A group is told of so many requests at once: counting each of them would move
+/// its counter from core to core all the time.
+const TOLD: u32 = 32;
 
 impl View {
     /// Each group's cycle begins somewhere, by `chance`.
     fn new(snapshot: Arc<Snapshot>, chance: u64) -> View {
         let groups = snapshot.groups.iter().zip(chance..);
         let cursors = groups.map(|(group, at)| RefCell::new(Cursor::new(&group.schedule, at)));
-        View { cursors: cursors.collect(), snapshot }
+        let requests = vec![Cell::new(0); snapshot.groups.len()];
+        View { cursors: cursors.collect(), requests, snapshot }
+    }
+
+    /// Counts a request of the group at this index.
+    pub(super) fn note_request(&self, group: usize) {
+        let Some(count) = self.requests.get(group) else { return };
+        count.set(count.get() + 1);
+        if count.get() == TOLD {
+            count.set(0);
+            if let Some(group) = self.snapshot.groups.get(group) {
+                group.note_requests(TOLD);
+            }
+        }
     }
 
     /// The worker's place in the cycle of the group at this index.

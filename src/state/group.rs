@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 
+use super::health::{Health, Replays};
 use super::sticky::Sticky;
 use super::upstream;
 use crate::config::{self, Upstream};
@@ -29,6 +30,7 @@ pub struct Group {
     pub tls: Option<Arc<ClientConfig>>,
     /// For a sticky group.
     pub sticky: Option<Sticky>,
+    pub(super) replays: Replays,
     /// Somebody asks for the load of its backends: `wlc`, `p2c`, or a limit.
     counts_load: bool,
 }
@@ -55,9 +57,12 @@ impl Group {
         let schedule = Schedule::new(&config.balance, &members);
         let counts_load = matches!(config.balance, Balance::Wlc | Balance::P2c)
             || config.backends.iter().any(|backend| backend.max_connections.is_some());
-        let backends = config.backends.iter().cloned().map(|b| Arc::new(Backend::new(b))).collect();
+        let alone = config.backends.len() == 1;
+        let backend = |config: &config::Backend| Arc::new(Backend::new(config.clone(), alone));
+        let backends = config.backends.iter().map(backend).collect();
         let sticky = Sticky::new(&game, &config, secrets);
-        Ok(Group { game, config, backends, schedule, tls, sticky, counts_load })
+        let replays = Replays::default();
+        Ok(Group { game, config, backends, schedule, tls, sticky, replays, counts_load })
     }
 
     /// Whether requests in flight have to be counted.
@@ -82,6 +87,7 @@ pub struct Backend {
     tunnels: AtomicU32,
     /// Written by the resolver for a name; else the one it was given.
     addresses: ArcSwap<Vec<SocketAddr>>,
+    pub(super) health: Health,
 }
 
 /// Keeps a value off its neighbours' cache lines (two, for the prefetcher).
@@ -90,11 +96,13 @@ pub struct Backend {
 struct Line<T>(T);
 
 impl Backend {
-    fn new(config: config::Backend) -> Backend {
+    fn new(config: config::Backend, alone: bool) -> Backend {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let addresses = ArcSwap::from_pointee(config.address.socket().into_iter().collect());
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Backend { config, id, load: Line(AtomicU32::new(0)), tunnels: AtomicU32::new(0), addresses }
+        let health = Health::new(&config, alone);
+        let (load, tunnels) = (Line(AtomicU32::new(0)), AtomicU32::new(0));
+        Backend { config, id, load, tunnels, addresses, health }
     }
 
     /// Where it can be reached now; none while its name does not resolve.
@@ -108,7 +116,7 @@ impl Backend {
         self.addresses.store(Arc::new(addresses));
     }
 
-    /// How it stands at the moment.
+    /// How it stands, whatever its requests did; see [`Group::standing`].
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing { admin: self.config.state, full: self.is_full(), ..Standing::default() }
@@ -166,14 +174,17 @@ mod tests {
     use crate::config::AdminState;
 
     fn backend(max: Option<u32>) -> Backend {
-        Backend::new(config::Backend {
+        let config = config::Backend {
             name: "b".into(),
             address: config::BackendAddress::Ip(([127, 0, 0, 1], 1).into()),
             weight: 100,
+            max_fails: 1,
+            fail_timeout: std::time::Duration::from_secs(10),
             max_connections: max,
             backup: false,
             state: AdminState::Ready,
-        })
+        };
+        Backend::new(config, true)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! of a backend outlives snapshots.
 
 mod group;
+mod health;
 mod identity;
 mod snapshot;
 mod sticky;

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt};
 use arc_swap::ArcSwap;
 
 use super::{Group, Identity, StickyMode};
-use crate::config::{self, Action, Config, Process, Protocol};
+use crate::config::{self, Action, Config, Process, Protocol, Retry, RetryKeys};
 use crate::policy::route::{HostTable, PathTable};
 use crate::policy::sticky::KeyRing;
 use crate::policy::sticky::cookies::CookieNames;
@@ -99,6 +99,8 @@ pub struct Rule {
     pub config: config::Rule,
     /// For [`Action::Forward`]: index into [`Snapshot::groups`].
     pub group: Option<usize>,
+    /// Its own `retry` over the group's, where it has one.
+    pub retry: Option<Retry>,
 }
 
 /// A valid configuration that can't be served after all.
@@ -146,6 +148,13 @@ impl Snapshot {
             for listener in game.listeners {
                 let mut listener = Listener::new(Arc::clone(&game.name), listener, first_group)?;
                 listener.cookies = snapshot.cookies_of(&listener.rules);
+                for rule in &mut listener.rules {
+                    let group = rule.group.and_then(|at| snapshot.groups.get(at));
+                    let own = rule.config.retry;
+                    rule.retry = group
+                        .filter(|_| own != RetryKeys::default())
+                        .map(|group| own.over(&group.config.retry));
+                }
                 let index = snapshot.listeners.len();
                 for number in &listener.config.ports {
                     ports
@@ -228,6 +237,7 @@ impl Listener {
                     _ => None,
                 },
                 config: rule,
+                retry: None,
             })
             .collect();
         let paths = rules

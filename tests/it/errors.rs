@@ -282,7 +282,11 @@ fn er_09_a_dead_group_disturbs_nobody() {
 #[test]
 fn one_poor_backend_fails_its_own_share_only() {
     let (dead, b1) = (Port::reserve(), Backend::named("B1"));
-    let site = Site::http().backend(&b1).address(&dead.refusing_address()).start();
+    let site = Site::http()
+        .backend(&b1)
+        .address_with(&dead.refusing_address(), "max_fails = 0")
+        .more("[group.web.retry]\non = []\n")
+        .start();
     let mut client = site.connect();
     let statuses: Vec<u16> = (0..6).map(|_| client.get("a.test", "/").status).collect();
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 3, "{statuses:?}");

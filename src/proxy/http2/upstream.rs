@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::Reason;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
@@ -143,6 +144,9 @@ pub(crate) struct Exchange {
     /// The response has no content, whatever its fields say.
     to_head: bool,
     connection: Open,
+    /// The backend did not process it: REFUSED_STREAM, or above the last id of its
+    /// GOAWAY (RFC 9113 8.7).
+    pub(crate) refused: bool,
 }
 
 impl Exchange {
@@ -166,6 +170,7 @@ impl Exchange {
             body: None,
             to_head: request.head.method == Method::Head,
             connection,
+            refused: false,
         })
     }
 }
@@ -201,7 +206,11 @@ impl Source for Exchange {
                 heads::from_backend(&mut self.head, &parts, false);
                 return Poll::Ready(Ok(self.head.len()));
             }
-            let response = ready!(Pin::new(response).poll(task)).map_err(broken)?;
+            let response = ready!(Pin::new(response).poll(task)).map_err(|error| {
+                let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+                self.refused = error.is_remote() && (refused || error.is_go_away());
+                broken(error)
+            })?;
             self.response = None;
             let (parts, body) = response.into_parts();
             self.head = Buffer::small();

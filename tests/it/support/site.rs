@@ -104,6 +104,12 @@ impl SiteBuilder {
         self
     }
 
+    /// A backend that is no [`Backend`], with more keys.
+    pub(crate) fn address_with(mut self, address: &str, keys: &str) -> Self {
+        self.backends.push(format!("{{ address = \"{address}\", {keys} }}"));
+        self
+    }
+
     /// A backend that is no [`Backend`].
     pub(crate) fn address(mut self, address: &str) -> Self {
         self.backends.push(format!("\"{address}\""));

@@ -1,0 +1,143 @@
+//! What is believed of a group's backends, shared by all workers: written when
+//! requests fail, and read without a lock while none do.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use tracing::{info, warn};
+
+use super::Group;
+use crate::config;
+use crate::policy::health::{Blame, Millis, Passive, PassiveLimits};
+use crate::policy::retry::Budget;
+use crate::policy::sticky::{Ejection, Standing};
+
+/// A backend's passive health.
+#[derive(Debug)]
+pub(super) struct Health {
+    limits: PassiveLimits,
+    /// As many as `passive` counts; while it is 0 nobody has to look further.
+    fails: AtomicU32,
+    passive: Mutex<Passive>,
+}
+
+impl Health {
+    /// `alone`: the only backend of its group is never kept out, for there is
+    /// nobody else (nginx's single server).
+    pub(super) fn new(config: &config::Backend, alone: bool) -> Health {
+        let fail_timeout = Millis::try_from(config.fail_timeout.as_millis());
+        let limits = PassiveLimits {
+            max_fails: if alone { 0 } else { config.max_fails },
+            fail_timeout: fail_timeout.unwrap_or(Millis::MAX),
+        };
+        Health { limits, fails: AtomicU32::new(0), passive: Mutex::default() }
+    }
+
+    fn is_spotless(&self) -> bool {
+        self.fails.load(Ordering::Relaxed) == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Passive> {
+        // Nothing in there is left half done by a panic.
+        self.passive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why it is kept out now; not when it is time for its trial.
+    fn ejection(&self) -> Option<Ejection> {
+        if self.is_spotless() {
+            return None;
+        }
+        let passive = self.lock();
+        if passive.is_eligible(self.limits, now()) { None } else { passive.ejection(self.limits) }
+    }
+
+    /// Whether a request may go there; it may be its trial.
+    fn admit(&self) -> bool {
+        self.is_spotless() || self.lock().admit(self.limits, now())
+    }
+}
+
+/// Milliseconds since the first call.
+fn now() -> Millis {
+    static START: OnceLock<Instant> = OnceLock::new();
+    Millis::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(Millis::MAX)
+}
+
+/// Replays of a group's requests.
+#[derive(Debug, Default)]
+pub(super) struct Replays {
+    requests: AtomicU64,
+    budget: Mutex<Budget>,
+}
+
+impl Group {
+    /// How the backend at this place stands at the moment.
+    #[must_use]
+    pub fn standing(&self, place: usize) -> Option<Standing> {
+        let backend = self.backends.get(place)?;
+        Some(Standing { ejected: backend.health.ejection(), ..backend.standing() })
+    }
+
+    /// May be picked for a request that is bound to nobody.
+    #[must_use]
+    pub fn takes_new(&self, place: usize) -> bool {
+        self.standing(place).is_some_and(Standing::takes_new)
+    }
+
+    /// A request is about to go there. False when another worker's is the trial
+    /// that there is.
+    #[must_use]
+    pub fn admit(&self, place: usize) -> bool {
+        self.backends.get(place).is_some_and(|backend| backend.health.admit())
+    }
+
+    /// A request there succeeded.
+    pub fn note_success(&self, place: usize) {
+        let Some(backend) = self.backends.get(place) else { return };
+        let health = &backend.health;
+        if health.is_spotless() {
+            return;
+        }
+        let mut passive = health.lock();
+        let back = passive.succeed(health.limits);
+        health.fails.store(passive.fails(), Ordering::Relaxed);
+        drop(passive);
+        if back {
+            let (game, group) = (&*self.game, &*self.config.name);
+            info!(game, group, backend = &*backend.config.name, "backend serves again");
+        }
+    }
+
+    /// A request there failed, by this cause.
+    pub fn note_failure(&self, place: usize, blame: Blame, cause: &'static str) {
+        let Some(backend) = self.backends.get(place) else { return };
+        let health = &backend.health;
+        let ejected = self.backends.iter().filter(|other| other.health.ejection().is_some());
+        let may_eject = (ejected.count() + 1) * 2 <= self.backends.len();
+        let mut passive = health.lock();
+        let was_out = passive.ejection(health.limits).is_some();
+        let out = passive.fail(health.limits, blame, may_eject, now());
+        health.fails.store(passive.fails(), Ordering::Relaxed);
+        drop(passive);
+        if out && !was_out {
+            let (game, group) = (&*self.game, &*self.config.name);
+            let seconds = backend.config.fail_timeout.as_secs_f32();
+            let backend = &*backend.config.name;
+            warn!(game, group, backend, %cause, seconds, "backend ejected");
+        }
+    }
+
+    /// Counts so many requests of the group.
+    pub fn note_requests(&self, count: u32) {
+        self.replays.requests.fetch_add(u64::from(count), Ordering::Relaxed);
+    }
+
+    /// Takes a replay out of the budget, if there is one.
+    #[must_use]
+    pub fn take_replay(&self, percent: u32) -> bool {
+        let requests = self.replays.requests.load(Ordering::Relaxed);
+        let mut budget = self.replays.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.take(percent, requests, now())
+    }
+}
