@@ -57,6 +57,26 @@ pub struct Field {
     pub known: Known,
 }
 
+impl Field {
+    /// The field whose line `name: value CRLF` is written at `start`.
+    pub fn line(start: usize, name: &[u8], value: &[u8]) -> Field {
+        let name_end = start + name.len();
+        let value_start = name_end + 2;
+        // Whitespace around a value is not part of it, here as in what is parsed.
+        let content = Span::within(value, trim(value));
+        Field {
+            name: Span::new(start, name_end),
+            value: Span::new(
+                value_start + content.start as usize,
+                value_start + content.end as usize,
+            ),
+            // Beyond `u32`: no head that long is accepted.
+            end: u32::try_from(value_start + value.len() + 2).unwrap_or_default(),
+            known: Known::of(name),
+        }
+    }
+}
+
 /// The field names a proxy must understand.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::fields::{Field, Known, Span, elements, trim};
 
-pub use super::request::parse_request;
+pub use super::request::{judge_request, parse_request};
 pub use super::response::parse_response;
 pub use super::scan::Scan;
 pub use super::trailers::{parse_trailers, trailer_allowed};

@@ -37,6 +37,6 @@ pub use chunked::{LAST_CHUNK, chunk_prefix};
 pub use fields::{Field, Known, Span, may_be_nominated};
 pub use head::{
     HeadError, HeadLimits, Method, RequestFraming, RequestHead, ResponseFraming, ResponseHead,
-    Scan, Target, Version, is_nominated, parse_request, parse_response, parse_trailers,
-    trailer_allowed,
+    Scan, Target, Version, is_nominated, judge_request, parse_request, parse_response,
+    parse_trailers, trailer_allowed,
 };

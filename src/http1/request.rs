@@ -3,9 +3,11 @@
 use memchr::memchr;
 
 use super::fields::{Field, Known, Span, elements};
-use super::head::{HeadError, HeadLimits, Method, RequestFraming, RequestHead, Version, Wire};
+use super::head::{
+    HeadError, HeadLimits, Method, RequestFraming, RequestHead, Target, Version, Wire,
+};
 use super::target::{target_form, valid_host};
-use super::trailers::read_fields;
+use super::trailers::{check_size, read_fields};
 
 /// Longest method; the longest registered one has 17 letters.
 pub(super) const MAX_METHOD: usize = 32;
@@ -19,12 +21,39 @@ pub fn parse_request(
     fields: &mut Vec<Field>,
 ) -> Result<RequestHead, HeadError> {
     fields.clear();
-    let len = u32::try_from(head.len()).map_err(|_| HeadError::FieldsTooLarge)?;
-    let (line, section) = split_first_line(head)?;
-    let RequestLine { method, method_name, target, version } = request_line(line, limits)?;
-    let form = target_form(line, target, method)?;
+    let (line, section) = read_line(head, limits)?;
     read_fields(head, section, limits, fields)?;
+    judge(head, line, fields)
+}
 
+/// As [`parse_request`], for a head that was written here and not received: `fields` are its lines,
+/// each a [`Field::line`] of a name and a value that are valid by themselves.
+pub fn judge_request(
+    head: &[u8],
+    limits: &HeadLimits,
+    fields: &[Field],
+) -> Result<RequestHead, HeadError> {
+    let (line, section) = read_line(head, limits)?;
+    check_size(head, section, limits)?;
+    if fields.len() > limits.fields {
+        return Err(HeadError::TooManyFields);
+    }
+    judge(head, line, fields)
+}
+
+/// The request line, and the field lines behind it.
+fn read_line<'a>(
+    head: &'a [u8],
+    limits: &HeadLimits,
+) -> Result<(RequestLine, &'a [u8]), HeadError> {
+    let (line, section) = split_first_line(head)?;
+    Ok((request_line(line, limits)?, section))
+}
+
+/// What the head means; the bytes of its fields are valid.
+fn judge(head: &[u8], line: RequestLine, fields: &[Field]) -> Result<RequestHead, HeadError> {
+    let len = u32::try_from(head.len()).map_err(|_| HeadError::FieldsTooLarge)?;
+    let RequestLine { method, method_name, target, form, version } = line;
     let mut wire = Wire::default();
     let mut host = None;
     let mut expect_continue = false;
@@ -78,10 +107,12 @@ pub fn parse_request(
     })
 }
 
+#[derive(Clone, Copy)]
 struct RequestLine {
     method: Method,
     method_name: Span,
     target: Span,
+    form: Target,
     version: Version,
 }
 
@@ -111,10 +142,12 @@ fn request_line(line: &[u8], limits: &HeadLimits) -> Result<RequestLine, HeadErr
         return Err(HeadError::Malformed("invalid request target"));
     }
     let start = space + 1;
+    let target = Span::new(start, start + target.len());
     Ok(RequestLine {
         method,
         method_name: Span::new(0, space),
-        target: Span::new(start, start + target.len()),
+        target,
+        form: target_form(line, target, method)?,
         version,
     })
 }

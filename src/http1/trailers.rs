@@ -77,9 +77,7 @@ pub(super) fn read_fields(
     limits: &HeadLimits,
     fields: &mut Vec<Field>,
 ) -> Result<(), HeadError> {
-    if section.len().saturating_sub(2) > limits.fields_size || u32::try_from(whole.len()).is_err() {
-        return Err(HeadError::FieldsTooLarge);
-    }
+    check_size(whole, section, limits)?;
     let mut few = [EMPTY_HEADER; FEW];
     let room = few.get_mut(..limits.fields.min(FEW)).unwrap_or_default();
     match parse_headers(section, room) {
@@ -90,6 +88,18 @@ pub(super) fn read_fields(
         }
         parsed => collect(whole, section, parsed, fields),
     }
+}
+
+/// Whether `section`, the tail of `whole`, is small enough to be read.
+pub(super) fn check_size(
+    whole: &[u8],
+    section: &[u8],
+    limits: &HeadLimits,
+) -> Result<(), HeadError> {
+    if section.len().saturating_sub(2) > limits.fields_size || u32::try_from(whole.len()).is_err() {
+        return Err(HeadError::FieldsTooLarge);
+    }
+    Ok(())
 }
 
 /// What the tokeniser found, as ranges, with a second look at what it lets pass: it takes a bare LF

@@ -326,7 +326,13 @@ impl Pump {
         sink: &mut impl Sink,
     ) -> Poll<Result<(), PumpError>> {
         let slice = source.input().get(..self.slice).unwrap_or_default();
-        let last = self.ended && self.trailers.is_none();
+        let last = match self.ended {
+            true => self.trailers.is_none(),
+            // Known before the next look at the source where a length was
+            // announced: the end goes with the last byte, and not behind it in
+            // an empty DATA frame.
+            false => self.decoder.remaining() == Some(0) && !source.marks_end(),
+        };
         match sink.poll_write(cx, self.out.filled(), slice, last) {
             Poll::Pending => {
                 self.waiting = Waiting::Sink;

@@ -229,6 +229,11 @@ impl FieldList {
         FieldList(FREE.with_borrow_mut(|free| free.fields.pop()).unwrap_or_default())
     }
 
+    /// Empty, with no room.
+    pub(super) fn none() -> FieldList {
+        FieldList(Vec::new())
+    }
+
     pub(super) fn as_mut(&mut self) -> &mut Vec<Field> {
         &mut self.0
     }

@@ -19,6 +19,11 @@ pub(super) trait Downstream: Source + Sink {
     /// Ready when `at` has passed; see [`Deadline::poll`].
     fn poll_deadline(&mut self, task: &mut Context<'_>, now: Instant, at: Instant) -> Poll<()>;
 
+    /// The deadline last given to [`Downstream::poll_deadline`] has not passed,
+    /// and its timer will wake the task: until then there is no need to look at
+    /// the clock. False where that is not known.
+    fn deadline_is_set(&self) -> bool;
+
     /// Looks whether the client is still there while the backend works.
     /// `may_read`: what it sends now is not the request's body.
     fn watch(&mut self, task: &mut Context<'_>, may_read: bool) -> io::Result<()>;
@@ -67,6 +72,10 @@ impl Client {
 impl Downstream for Client {
     fn poll_deadline(&mut self, task: &mut Context<'_>, now: Instant, at: Instant) -> Poll<()> {
         self.deadline.poll(task, now, at)
+    }
+
+    fn deadline_is_set(&self) -> bool {
+        self.deadline.is_set()
     }
 
     /// A FIN is no farewell: the request is complete and its answer is owed.

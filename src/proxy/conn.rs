@@ -139,21 +139,25 @@ impl Conn {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
-        let fresh = if much { Buffer::large } else { Buffer::small };
-        let mut input = self.input.take().unwrap_or_else(fresh);
-        if input.spare().is_empty() {
-            input.enlarge();
-        }
-        let mut room = ReadBuf::new(input.spare());
-        let read = self.stream.poll_read(task, &mut room);
-        let read = read.map_ok(|()| room.filled().len());
+        let Conn { stream, input, .. } = self;
+        let read = match stream {
+            // Most often nothing came yet: no buffer is taken to learn that.
+            Stream::Plain(tcp) => tcp.poll_receive(task, || room(input, much)),
+            Stream::Tls(tls) => {
+                let mut room = ReadBuf::new(room(input, much));
+                let read = Pin::new(&mut **tls).poll_read(task, &mut room);
+                read.map_ok(|()| room.filled().len())
+            }
+        };
         if let Poll::Ready(Ok(n)) = read {
-            input.advance(n);
             self.eof = n == 0;
+            if let Some(input) = &mut self.input {
+                input.advance(n);
+            }
         }
         // A buffer is held only while there are bytes in it.
-        if !input.is_empty() {
-            self.input = Some(input);
+        if self.input.as_ref().is_some_and(Buffer::is_empty) {
+            self.input = None;
         }
         read
     }
@@ -176,6 +180,16 @@ impl Conn {
             Ok(_) => false,
         }
     }
+}
+
+/// Room behind what was received, in a new buffer if there is none.
+fn room(input: &mut Option<Buffer>, much: bool) -> &mut [u8] {
+    let fresh = if much { Buffer::large } else { Buffer::small };
+    let input = input.get_or_insert_with(fresh);
+    if input.room() == 0 && input.spare().is_empty() {
+        input.enlarge();
+    }
+    input.spare()
 }
 
 impl Source for Conn {

@@ -44,6 +44,12 @@ impl Deadline {
             }
         }
     }
+
+    /// The timer is still to fire, and the task will hear of it. Cheaper than to
+    /// look at the clock.
+    pub(super) fn is_set(&self) -> bool {
+        self.armed && self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed())
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +91,29 @@ mod tests {
         });
         tokio::time::timeout(Duration::from_secs(100), fired).await.unwrap();
         assert_eq!(Instant::now() - start, Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_is_set_while_its_timer_will_wake_the_task() {
+        let mut deadline = Deadline::default();
+        assert!(!deadline.is_set());
+        let start = Instant::now();
+        let at = start + Duration::from_secs(1);
+        // Without budget the timer did not note whom to wake.
+        let without_budget = poll_fn(|cx| {
+            while has_budget_remaining() {
+                let mut spend = std::pin::pin!(consume_budget());
+                let _ = spend.as_mut().poll(cx);
+            }
+            Poll::Ready(deadline.poll(cx, start, at))
+        });
+        assert!(without_budget.await.is_pending());
+        assert!(!deadline.is_set());
+        tokio::task::yield_now().await;
+        assert!(poll_fn(|cx| Poll::Ready(deadline.poll(cx, start, at))).await.is_pending());
+        assert!(deadline.is_set());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(!deadline.is_set());
     }
 
     #[tokio::test(start_paused = true)]

@@ -101,7 +101,7 @@ fn head_limits(cx: Cx<'_>) -> HeadLimits {
 
 /// Sends the request to the picked backend and waits for the header of its
 /// final response. `fresh`: over a connection that nobody used before.
-pub(super) async fn attempt<'a>(
+pub(super) fn attempt<'a>(
     cx: Cx<'a>,
     request: &Request,
     route: Route<'a>,
@@ -109,44 +109,48 @@ pub(super) async fn attempt<'a>(
     mut upload: Pump,
     fresh: bool,
     client: &mut impl Downstream,
-) -> Result<Box<Attempt<'a>>, Box<Failed<'a>>> {
+) -> impl Future<Output = Result<Box<Attempt<'a>>, Box<Failed<'a>>>> {
     let start = Instant::now();
     let mut head = Buffer::small();
     headers::write_request(&mut head, cx, request, &route, picked.group.config.keepalive);
-    let opened = match open(cx, request, &picked, client, head, start, fresh).await {
-        Ok(opened) => opened,
-        Err(failure) => {
-            let (sent, stale) = (false, false);
-            return Err(Box::new(Failed { failure, picked, upload, sent, stale, start }));
+    // What is captured is used where it lies; an `async fn` keeps what it takes
+    // out of its arguments beside them.
+    async move {
+        let opened = match open(cx, request, &picked, client, head, start, fresh).await {
+            Ok(opened) => opened,
+            Err(failure) => {
+                let (sent, stale) = (false, false);
+                return Err(Box::new(Failed { failure, picked, upload, sent, stale, start }));
+            }
+        };
+        let framing = match (&opened.upstream, request.head.framing) {
+            (Upstream::Http2(_), _) => Framing::Frames,
+            (_, RequestFraming::Chunked) => Framing::Chunked { trailers: true },
+            _ => Framing::Plain,
+        };
+        // Whoever comes here has made sure that it can be sent again.
+        upload.rewind(framing, opened.out, client);
+        let mut attempt = Box::new(Attempt {
+            upload,
+            upload_broken: None,
+            response: None,
+            fields: FieldList::take(),
+            interims: 0,
+            invited: !request.head.expect_continue,
+            scan: Scan::response(),
+            limits: head_limits(cx),
+            start,
+            last: start,
+            gone: None,
+            picked,
+            route,
+            binding: None,
+            upstream: opened.upstream,
+        });
+        match poll_fn(|task| attempt.poll_response(task, request, client)).await {
+            Ok(()) => Ok(attempt),
+            Err(failure) => Err(attempt.failed(failure, opened.reused)),
         }
-    };
-    let framing = match (&opened.upstream, request.head.framing) {
-        (Upstream::Http2(_), _) => Framing::Frames,
-        (_, RequestFraming::Chunked) => Framing::Chunked { trailers: true },
-        _ => Framing::Plain,
-    };
-    // Whoever comes here has made sure that it can be sent again.
-    upload.rewind(framing, opened.out, client);
-    let mut attempt = Box::new(Attempt {
-        upload,
-        upload_broken: None,
-        response: None,
-        fields: FieldList::take(),
-        interims: 0,
-        invited: !request.head.expect_continue,
-        scan: Scan::response(),
-        limits: head_limits(cx),
-        start,
-        last: start,
-        gone: None,
-        picked,
-        route,
-        binding: None,
-        upstream: opened.upstream,
-    });
-    match poll_fn(|task| attempt.poll_response(task, request, client)).await {
-        Ok(()) => Ok(attempt),
-        Err(failure) => Err(attempt.failed(failure, opened.reused)),
     }
 }
 
@@ -195,13 +199,14 @@ impl Attempt<'_> {
     ) -> Poll<Result<(), Failure>> {
         self.poll_interim(task, request, client)?;
         self.poll_upload(task, client)?;
-        self.watch(task, request, client, Phase::Response, true)?;
         while let Poll::Ready(len) = self.poll_head(task)? {
             if self.take_head(request, client, len)? {
                 return Poll::Ready(Ok(()));
             }
             self.poll_interim(task, request, client)?;
         }
+        // Only who has to wait looks around.
+        self.watch(task, request, client, Phase::Response, true)?;
         let now = Instant::now();
         let config = &self.route.listener.config;
         self.note_progress(now);
@@ -473,7 +478,7 @@ impl Attempt<'_> {
     /// The backend switched protocols: what is left is a tunnel.
     pub(super) fn into_tunnel(self, head: Buffer) -> Tunnel {
         let timeout = self.route.tunnel_timeout(self.picked.group);
-        Tunnel::new(self.upstream, self.picked.keep(), head, timeout, self.limits)
+        Tunnel::new(self.upstream, self.picked.keep(), head, timeout)
     }
 
     /// The response is complete: keeps the connection for the next request if

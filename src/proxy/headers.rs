@@ -304,6 +304,11 @@ impl<'a> ResponseFields<'a> {
         ResponseFields { head, fields, nominated: response.nominated, keeps_length, edits }
     }
 
+    /// At most so many are kept.
+    pub(super) fn most(&self) -> usize {
+        self.fields.len()
+    }
+
     /// Those fields, in order.
     pub(super) fn iter(self) -> impl Iterator<Item = &'a Field> {
         self.fields.iter().filter(move |field| self.keeps(field))

@@ -39,6 +39,12 @@ impl Request {
         Request { framed: false, ..self }
     }
 
+    /// Frees what only the request needs, for a tunnel that may live long.
+    pub(super) fn forget_head(&mut self) {
+        self.bytes = Buffer::none();
+        self.fields = FieldList::none();
+    }
+
     /// The bytes of a span of the head.
     #[inline]
     pub(super) fn text(&self, span: Span) -> &[u8] {

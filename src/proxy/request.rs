@@ -17,8 +17,8 @@ use crate::state::{Group, Listener};
 pub(super) enum Response<'a> {
     /// A backend's response; its body is still to come.
     Forwarded(Box<Attempt<'a>>),
-    /// lockgate's own.
-    Own(Answer),
+    /// lockgate's own; boxed, so that what waits while a body moves is small.
+    Own(Box<Answer>),
     /// Nothing: nobody is there.
     Nobody,
 }
@@ -62,10 +62,10 @@ async fn act<'a>(
 ) -> Response<'a> {
     let group = match &route.rule.config.action {
         Action::Redirect(redirect) => {
-            return Response::Own(respond::redirect(request, &route, redirect));
+            return Response::Own(Box::new(respond::redirect(request, &route, redirect)));
         }
         Action::Respond { status, body } => {
-            return Response::Own(respond::fixed(&route, *status, body));
+            return Response::Own(Box::new(respond::fixed(&route, *status, body)));
         }
         Action::Forward(_) => route.rule.group.and_then(|at| cx.view.snapshot.groups.get(at)),
     };
@@ -110,5 +110,5 @@ fn fail<'a>(
     }
     let trusted = place
         .is_some_and(|place| place.listener.config.trusted_proxies.contains(cx.peer.address.ip()));
-    Response::Own(respond::error(failure, id, trusted))
+    Response::Own(Box::new(respond::error(failure, id, trusted)))
 }

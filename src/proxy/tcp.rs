@@ -58,6 +58,25 @@ impl Tcp {
         }
     }
 
+    /// Receives into what `room` gives; it is asked for once something is there.
+    pub(super) fn poll_receive<'r>(
+        &self,
+        task: &mut Context<'_>,
+        room: impl FnOnce() -> &'r mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.0.poll_read_ready(task))?;
+        let room = room();
+        let most = room.len();
+        loop {
+            let receive = || recv(&self.0, &mut *room, RecvFlags::empty()).map(|(n, _)| n);
+            if let Poll::Ready(done) = self.poll_io(Interest::READABLE, most, receive) {
+                return Poll::Ready(done);
+            }
+            // As in `poll_send`.
+            ready!(self.0.poll_read_ready(task))?;
+        }
+    }
+
     fn poll_send(
         &self,
         task: &mut Context<'_>,
@@ -82,15 +101,7 @@ impl AsyncRead for Tcp {
         task: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let room = buf.initialize_unfilled();
-        let most = room.len();
-        let n = loop {
-            ready!(self.0.poll_read_ready(task))?;
-            let receive = || recv(&self.0, &mut *room, RecvFlags::empty()).map(|(n, _)| n);
-            if let Poll::Ready(done) = self.poll_io(Interest::READABLE, most, receive) {
-                break done?;
-            }
-        };
+        let n = ready!(self.poll_receive(task, || buf.initialize_unfilled()))?;
         buf.advance(n);
         Poll::Ready(Ok(()))
     }

@@ -4,17 +4,20 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::body::{Framing, Pump, PumpError};
-use super::buffer::Buffer;
+use super::body::{Sink, Source};
+use super::buffer::{Buffer, SMALL};
 use super::client::Downstream;
 use super::pick::Held;
 use super::upstream::Upstream;
-use crate::http1::{BodyDecoder, HeadLimits};
+
+/// Into so many parts the silence that ends a tunnel is divided: see
+/// [`Silence`].
+const PARTS: u32 = 8;
 
 /// The backend's end of a tunnel.
 #[derive(Debug)]
@@ -23,33 +26,21 @@ pub(super) struct Tunnel {
     /// The tunnel counts as a request in flight for as long as it lives.
     _place: Held,
     /// Client to backend.
-    up: Pump,
+    up: Way,
     /// Backend to client; begins with the head of the 101.
-    down: Pump,
-    /// The end of each direction was passed on.
-    up_ended: bool,
-    down_ended: bool,
+    down: Way,
     /// Which direction goes first this time.
     up_first: bool,
     timeout: Duration,
 }
 
 impl Tunnel {
-    pub(super) fn new(
-        upstream: Upstream,
-        place: Held,
-        head: Buffer,
-        timeout: Duration,
-        limits: HeadLimits,
-    ) -> Tunnel {
-        let pump = |out| Pump::new(BodyDecoder::until_close(), Framing::Plain, None, limits, out);
+    pub(super) fn new(upstream: Upstream, place: Held, head: Buffer, timeout: Duration) -> Tunnel {
         Tunnel {
             upstream,
             _place: place,
-            up: pump(Buffer::none()),
-            down: pump(head),
-            up_ended: false,
-            down_ended: false,
+            up: Way::new(Buffer::none()),
+            down: Way::new(head),
             up_first: false,
             timeout,
         }
@@ -59,8 +50,8 @@ impl Tunnel {
     /// cut and the client's is to be; `TimedOut` is the silence that ends a
     /// tunnel in good order.
     pub(super) async fn run(&mut self, client: &mut impl Downstream) -> io::Result<()> {
-        let mut last = Instant::now();
-        let ended = poll_fn(|task| self.poll(task, client, &mut last)).await;
+        let mut silence = Silence::new(self.timeout);
+        let ended = poll_fn(|task| self.poll(task, client, &mut silence)).await;
         if ended.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::TimedOut) {
             self.upstream.reset();
         }
@@ -70,8 +61,8 @@ impl Tunnel {
     /// Client to backend. The client's end is passed on; the backend may go on
     /// speaking.
     fn poll_up(&mut self, task: &mut Context<'_>, client: &mut impl Downstream) -> io::Result<()> {
-        if self.up.finished || self.up.poll(task, client, &mut self.upstream)?.is_ready() {
-            self.up_ended = self.up_ended || self.upstream.poll_shutdown(task)?.is_ready();
+        if self.up.poll(task, client, &mut self.upstream)?.is_ready() {
+            self.up.passed_on = self.up.passed_on || self.upstream.poll_shutdown(task)?.is_ready();
         }
         Ok(())
     }
@@ -82,8 +73,8 @@ impl Tunnel {
         task: &mut Context<'_>,
         client: &mut impl Downstream,
     ) -> io::Result<()> {
-        if self.down.finished || self.down.poll(task, &mut self.upstream, client)?.is_ready() {
-            self.down_ended = self.down_ended || client.poll_end(task)?.is_ready();
+        if self.down.poll(task, &mut self.upstream, client)?.is_ready() {
+            self.down.passed_on = self.down.passed_on || client.poll_end(task)?.is_ready();
         }
         Ok(())
     }
@@ -92,7 +83,7 @@ impl Tunnel {
         &mut self,
         task: &mut Context<'_>,
         client: &mut impl Downstream,
-        last: &mut Instant,
+        silence: &mut Silence,
     ) -> Poll<io::Result<()>> {
         client.watch(task, false)?;
         // In turn: a flood one way may use up all that a task may do at once.
@@ -104,25 +95,150 @@ impl Tunnel {
             self.poll_down(task, client)?;
             self.poll_up(task, client)?;
         }
-        if self.up_ended && self.down_ended {
+        if self.up.passed_on && self.down.passed_on {
             return Poll::Ready(Ok(()));
         }
-        let now = Instant::now();
-        if std::mem::take(&mut self.up.moved) | std::mem::take(&mut self.down.moved) {
-            *last = now;
-        }
-        client
-            .poll_deadline(task, now, *last + self.timeout)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let moved = std::mem::take(&mut self.up.moved) | std::mem::take(&mut self.down.moved);
+        silence.poll(task, client, moved).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl From<PumpError> for io::Error {
-    fn from(error: PumpError) -> io::Error {
-        match error {
-            PumpError::Source(error) | PumpError::Sink(error) => error,
-            PumpError::Truncated => io::ErrorKind::UnexpectedEof.into(),
-            PumpError::Malformed(_) | PumpError::TooLarge => io::ErrorKind::InvalidData.into(),
+/// One direction.
+#[derive(Debug)]
+struct Way {
+    /// What goes before everything else.
+    head: Buffer,
+    /// The last read filled its buffer: the next gets a large one.
+    much: bool,
+    /// The source ended, and all it said is with the sink.
+    ended: bool,
+    /// The sink was told.
+    passed_on: bool,
+    /// Something moved since this was last cleared.
+    moved: bool,
+}
+
+impl Way {
+    fn new(head: Buffer) -> Way {
+        Way { head, much: false, ended: false, passed_on: false, moved: false }
+    }
+
+    /// Moves what can be moved; ready once nothing more comes. A [`Pump`] could
+    /// do it, but asks at each step what only a body needs to know.
+    ///
+    /// [`Pump`]: super::body::Pump
+    fn poll(
+        &mut self,
+        task: &mut Context<'_>,
+        source: &mut impl Source,
+        sink: &mut impl Sink,
+    ) -> Poll<io::Result<()>> {
+        while !self.ended {
+            let input = source.input();
+            if !self.head.is_empty() || !input.is_empty() {
+                let n = ready!(sink.poll_write(task, self.head.filled(), input, false))?;
+                let of_head = n.min(self.head.len());
+                self.head.consume(of_head);
+                source.consume(n - of_head);
+                self.moved = true;
+                continue;
+            }
+            // Whoever waits holds no buffer.
+            if self.head.has_room() {
+                self.head = Buffer::none();
+            }
+            ready!(sink.poll_flush(task))?;
+            if source.is_ended() {
+                self.ended = true;
+                break;
+            }
+            let n = ready!(source.poll_fill(task, self.much))?;
+            self.much = n >= SMALL;
+            self.moved = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// How long nobody has said anything.
+///
+/// A look at the clock for each message costs as much as moving it does, so
+/// there is one only each time a part of the timeout has passed: what moved in
+/// between counts as if it had moved at the end of that part. A tunnel is never
+/// cut early for it, and late by one part at most.
+#[derive(Debug)]
+struct Silence {
+    timeout: Duration,
+    since: Instant,
+    moved: bool,
+    /// The client's timer was set by this, and not by what came before.
+    armed: bool,
+}
+
+impl Silence {
+    fn new(timeout: Duration) -> Silence {
+        Silence { timeout, since: Instant::now(), moved: false, armed: false }
+    }
+
+    /// Ready when it lasted too long.
+    fn poll(
+        &mut self,
+        task: &mut Context<'_>,
+        client: &mut impl Downstream,
+        moved: bool,
+    ) -> Poll<()> {
+        self.moved |= moved;
+        if self.armed && client.deadline_is_set() {
+            return Poll::Pending;
+        }
+        let now = Instant::now();
+        let Some(at) = self.look(now) else { return Poll::Ready(()) };
+        self.armed = true;
+        // Not ready: `at` is still to come.
+        client.poll_deadline(task, now, at)
+    }
+
+    /// Looks at the clock: when to look again, if it did not last too long.
+    fn look(&mut self, now: Instant) -> Option<Instant> {
+        if std::mem::take(&mut self.moved) {
+            self.since = now;
+        }
+        let end = self.since + self.timeout;
+        (now < end).then(|| end.min(now + self.timeout / PARTS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages at instants that have nothing to do with the looks: the last one
+    /// is followed by the whole timeout, and by no more than a part besides.
+    #[test]
+    fn silence_is_never_cut_early_and_late_by_a_part_at_most() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        for last_word in [0, 1, 99, 100, 101, 750, 800, 1234, 4000] {
+            let mut silence = Silence {
+                timeout: Duration::from_millis(800),
+                since: start,
+                moved: false,
+                armed: false,
+            };
+            let mut words = (0..=last_word).step_by(7).chain([last_word]).map(after).peekable();
+            let mut now = start;
+            let cut = loop {
+                while words.next_if(|word| *word <= now).is_some() {
+                    silence.moved = true;
+                }
+                match silence.look(now) {
+                    Some(next) => now = next,
+                    None => break now,
+                }
+            };
+            let earliest = after(last_word + 800);
+            let latest = earliest + Duration::from_millis(100);
+            assert!(earliest <= cut && cut <= latest, "{last_word}: {:?}", cut - start);
         }
     }
 }

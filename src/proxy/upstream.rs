@@ -68,6 +68,13 @@ pub(super) struct Opened {
     pub(super) reused: bool,
 }
 
+impl Opened {
+    fn exchange(exchange: Exchange) -> Opened {
+        let upstream = Upstream::Http2(Box::new(exchange));
+        Opened { upstream, out: Buffer::none(), reused: false }
+    }
+}
+
 /// A request that must not be sent twice is given no connection that was idle for
 /// longer: the older it is the more likely its backend is about to close it.
 const FRESH: Duration = Duration::from_secs(1);
@@ -92,7 +99,9 @@ pub(super) async fn open(
         let reused = kept.is_some();
         let conn = match kept {
             Some(conn) => conn,
-            None => connect(picked, client, start).await?,
+            // Boxed, here and below: a request that finds a connection needs no
+            // room for a handshake.
+            None => Box::pin(connect(picked, client, start)).await?,
         };
         return Ok(Opened { upstream: Upstream::Http1(conn), out: head, reused });
     }
@@ -102,29 +111,22 @@ pub(super) async fn open(
     }
     let shared = &cx.worker.shared_upstream;
     // One that says no has not been sent anything: the next, or a new one.
-    let mut exchange = None;
-    while let Some(connection) = shared.find(backend).filter(|_| exchange.is_none()) {
-        exchange = match Exchange::begin(connection, head.filled(), request) {
-            Ok(exchange) => Some(exchange),
+    while let Some(connection) = shared.find(backend) {
+        match Exchange::begin(connection, head.filled(), request) {
+            Ok(exchange) => return Ok(Opened::exchange(exchange)),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(failed(error)),
-            Err(_) => None,
-        };
-    }
-    let exchange = match exchange {
-        Some(exchange) => exchange,
-        None => {
-            let conn = connect(picked, client, start).await?;
-            let header_size = cx.view.snapshot.process.limits.header_size;
-            let idle = picked.group.config.idle_timeout;
-            let until = start + picked.group.config.connect_timeout;
-            let begun = timeout_at(until, shared.begin(backend, conn, idle, header_size)).await;
-            let silent = |_| Failure::new(Cause::ConnectTimeout, Phase::Connect);
-            let begun = begun.map_err(silent)?.map_err(failed)?;
-            Exchange::begin(begun, head.filled(), request).map_err(failed)?
+            Err(_) => {}
         }
-    };
-    let upstream = Upstream::Http2(Box::new(exchange));
-    Ok(Opened { upstream, out: Buffer::none(), reused: false })
+    }
+    let conn = Box::pin(connect(picked, client, start)).await?;
+    let header_size = cx.view.snapshot.process.limits.header_size;
+    let begin =
+        Box::pin(shared.begin(backend, conn, picked.group.config.idle_timeout, header_size));
+    let silent = |_| Failure::new(Cause::ConnectTimeout, Phase::Connect);
+    let begun = timeout_at(start + picked.group.config.connect_timeout, begin).await;
+    let begun = begun.map_err(silent)?.map_err(failed)?;
+    let exchange = Exchange::begin(begun, head.filled(), request).map_err(failed)?;
+    Ok(Opened::exchange(exchange))
 }
 
 impl Source for Upstream {

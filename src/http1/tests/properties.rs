@@ -5,7 +5,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::http1;
-use crate::http1::{BodyDecoder, HeadLimits, LAST_CHUNK, Method, Step, chunk_prefix};
+use crate::http1::{
+    BodyDecoder, Field, HeadLimits, LAST_CHUNK, Method, Span, Step, chunk_prefix, judge_request,
+    parse_request,
+};
+
+use super::show;
 
 #[path = "../../../tests/fuzz/oracle.rs"]
 #[allow(unreachable_pub, reason = "the fuzz targets use it too")]
@@ -84,6 +89,42 @@ const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nDate: x\r\nServer: y\r\nConnection:
 const BODY: &[u8] =
     b"5\r\nhello\r\na;x=\"y z\"\r\n0123456789\r\n0\r\nT: u\r\n\r\nGET / HTTP/1.1\r\n\r\n";
 
+/// Request lines, and valid names and values, of heads that are written here.
+const LINES: [&str; 6] = [
+    "GET / HTTP/1.1",
+    "POST /a?b HTTP/1.1",
+    "GET http://h/ HTTP/1.1",
+    "OPTIONS * HTTP/1.1",
+    "get / HTTP/1.1",
+    "GET /a-target-that-is-longer-than-a-small-limit-on-targets-lets-it-be HTTP/1.1",
+];
+const NAMES: [&str; 10] = [
+    "Host",
+    "Host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "x-forwarded-for",
+    "content_length",
+    "te",
+    "expect",
+    "a",
+];
+const VALUES: [&str; 12] = [
+    "",
+    " ",
+    "h",
+    "h",
+    " h\t",
+    "5",
+    "5 ",
+    "chunked",
+    "close, x-a",
+    "trailers",
+    "100-continue",
+    "something longer, with \u{e4}",
+];
+
 /// Pieces in any order, mostly behind something that looks like a start.
 fn soup() -> impl Strategy<Value = Vec<u8>> {
     let starts: [&[u8]; 5] = [
@@ -139,6 +180,35 @@ proptest! {
     fn chunked_bodies_have_one_meaning(input in prop_oneof![soup(), damaged(BODY)]) {
         oracle::check_chunked(&input, 1 << 10);
         oracle::check_chunked(&input, 4);
+    }
+
+    #[test]
+    fn a_head_written_here_is_judged_as_if_it_were_received(
+        line in select(LINES.to_vec()),
+        written in prop::collection::vec((select(NAMES.to_vec()), select(VALUES.to_vec())), 0..8),
+        limits in select(vec![HeadLimits::default(), oracle::SMALL]),
+    ) {
+        let mut head = [line, "\r\n"].concat().into_bytes();
+        let mut fields = Vec::new();
+        for (name, value) in written {
+            fields.push(Field::line(head.len(), name.as_bytes(), value.as_bytes()));
+            head.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        head.extend_from_slice(b"\r\n");
+        let judged = judge_request(&head, &limits, &fields);
+        let mut parsed_fields = Vec::new();
+        let parsed = parse_request(&head, &limits, &mut parsed_fields);
+        prop_assert_eq!(format!("{judged:?}"), format!("{parsed:?}"));
+        if parsed.is_ok() {
+            let seen = |fields: &[Field]| -> Vec<_> {
+                let text = |span: Span| show(span.of(&head));
+                let field = |field: &Field| {
+                    (text(field.name), field.name, text(field.value), field.end, field.known)
+                };
+                fields.iter().map(field).collect()
+            };
+            prop_assert_eq!(seen(&fields), seen(&parsed_fields));
+        }
     }
 
     #[test]

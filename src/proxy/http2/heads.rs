@@ -1,20 +1,23 @@
 //! Heads between HTTP/2 and what the rest of the proxy speaks.
 //!
-//! A request is written as an HTTP/1 head and read by the same strict parser
-//! as every other: whatever HTTP/2 can express and HTTP/1 can't (a line end in
-//! a value, a second Host) is refused there, and nothing behind it learns a
-//! second grammar.
+//! A request is written as an HTTP/1 head and judged by the same rules as every
+//! other: whatever HTTP/2 can express and HTTP/1 can't (a second Host) is
+//! refused there, and nothing behind it learns a second grammar. Its lines are
+//! not parsed again: where they lie is known from writing them, and that no
+//! name or value holds a line end is what their types stand for.
 
 use bytes::Bytes;
 use h2::ext::Protocol;
-use http::header::{COOKIE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SET_COOKIE};
+use http::header::{
+    CONTENT_LENGTH, COOKIE, DATE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, SET_COOKIE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::config::HeaderEdits;
 use crate::http1::{
-    self, Field, HeadError, HeadLimits, Known, RequestFraming, ResponseHead, parse_request,
-    parse_response,
+    self, Field, HeadError, HeadLimits, Known, RequestFraming, ResponseHead, judge_request,
+    parse_request, parse_response,
 };
 use crate::proxy::buffer::{Buffer, FieldList};
 use crate::proxy::error::{Cause, Failure, Phase};
@@ -33,16 +36,29 @@ pub(super) fn request(
     has_body: bool,
     limits: &HeadLimits,
 ) -> Result<Request, Failure> {
-    let mut head = Buffer::small();
+    let mut head = HeadWriter { text: Buffer::small(), fields: FieldList::take() };
     write_request(&mut head, parts, has_body)?;
     let target = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
     if target > limits.target {
         return Err(Failure::new(Cause::UriTooLong, Phase::Request));
     }
-    let mut fields = FieldList::take();
-    let parsed = parse_request(head.filled(), limits, fields.as_mut()).map_err(refused)?;
+    let HeadWriter { text, fields } = head;
+    let judged = judge_request(text.filled(), limits, &fields).map_err(refused)?;
     // A connection may have many requests under way.
-    Ok(Request::new(head.fitted(), fields, parsed).framed_by_http2())
+    Ok(Request::new(text.fitted(), fields, judged).framed_by_http2())
+}
+
+/// A head that is written, and where its lines lie.
+struct HeadWriter {
+    text: Buffer,
+    fields: FieldList,
+}
+
+impl HeadWriter {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.fields.as_mut().push(Field::line(self.text.len(), name, value));
+        headers::push_field(&mut self.text, name, value);
+    }
 }
 
 fn refused(error: HeadError) -> Failure {
@@ -54,7 +70,7 @@ fn refused(error: HeadError) -> Failure {
     Failure::because(cause, Phase::Request, error)
 }
 
-fn write_request(head: &mut Buffer, parts: &Parts, has_body: bool) -> Result<(), Failure> {
+fn write_request(head: &mut HeadWriter, parts: &Parts, has_body: bool) -> Result<(), Failure> {
     let malformed = |why: &str| Failure::because(Cause::Malformed, Phase::Request, why);
     let websocket = match (&parts.method, parts.extensions.get::<Protocol>()) {
         (&Method::CONNECT, Some(protocol)) if protocol.as_str() == "websocket" => true,
@@ -63,50 +79,59 @@ fn write_request(head: &mut Buffer, parts: &Parts, has_body: bool) -> Result<(),
         (_, None) => false,
         (_, Some(_)) => return Err(malformed(":protocol without CONNECT")),
     };
-    head.push(if websocket { b"GET" } else { parts.method.as_str().as_bytes() });
-    head.push(b" ");
-    head.push(parts.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
-    head.push(b" HTTP/1.1\r\n");
+    head.text.push(if websocket { b"GET" } else { parts.method.as_str().as_bytes() });
+    head.text.push(b" ");
+    head.text.push(parts.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
+    head.text.push(b" HTTP/1.1\r\n");
     let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    match (authority, hosts.next(), hosts.next()) {
-        // RFC 9113 8.3.1: both may be there if they say the same.
-        (Some(authority), Some(host), None) if authority != host.as_bytes() => {
-            return Err(malformed(":authority and Host differ"));
+    let host = authority.or_else(|| Some(parts.headers.get(HOST)?.as_bytes()));
+    let host = host.ok_or_else(|| malformed("neither :authority nor Host"))?;
+    head.field(b"Host", host);
+    let (mut hosts, mut has_cookies, mut has_length) = (0, false, false);
+    // One pass: to look for each of these names would cost more than the pass.
+    for (name, value) in &parts.headers {
+        if name == HOST {
+            hosts += 1;
+            // RFC 9113 8.3.1: both may be there if they say the same.
+            if hosts > 1 {
+                return Err(malformed("more than one Host"));
+            }
+            if value.as_bytes() != host {
+                return Err(malformed(":authority and Host differ"));
+            }
+        } else if name == COOKIE {
+            has_cookies = true;
+        } else if websocket && name == SEC_WEBSOCKET_KEY {
+            // A key of the client's own would stand beside ours.
+        } else {
+            has_length |= name == CONTENT_LENGTH;
+            head.field(name.as_str().as_bytes(), value.as_bytes());
         }
-        (_, _, Some(_)) => return Err(malformed("more than one Host")),
-        (Some(host), _, _) => headers::push_field(head, b"Host", host),
-        (None, Some(host), _) => headers::push_field(head, b"Host", host.as_bytes()),
-        (None, None, None) => return Err(malformed("neither :authority nor Host")),
     }
-    // A key of the client's own would stand beside ours.
-    let skipped = |name: &HeaderName| {
-        name == HOST || name == COOKIE || (websocket && name == SEC_WEBSOCKET_KEY)
-    };
-    for (name, value) in parts.headers.iter().filter(|(name, _)| !skipped(name)) {
-        headers::push_field(head, name.as_str().as_bytes(), value.as_bytes());
+    if has_cookies {
+        write_cookies(head, &parts.headers);
     }
-    write_cookies(head, &parts.headers);
     if websocket {
-        head.push(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
-        headers::push_field(head, b"Sec-WebSocket-Key", KEY);
-    } else if has_body && !parts.headers.contains_key(http::header::CONTENT_LENGTH) {
-        head.push(b"Transfer-Encoding: chunked\r\n");
+        head.field(b"Connection", b"Upgrade");
+        head.field(b"Upgrade", b"websocket");
+        head.field(b"Sec-WebSocket-Key", KEY);
+    } else if has_body && !has_length {
+        head.field(b"Transfer-Encoding", b"chunked");
     }
-    head.push(b"\r\n");
+    head.text.push(b"\r\n");
     Ok(())
 }
 
 /// RFC 9113 8.2.3: the crumbs of a Cookie are one field again.
-fn write_cookies(head: &mut Buffer, map: &HeaderMap) {
-    let mut crumbs = map.get_all(COOKIE).iter().peekable();
-    if crumbs.peek().is_none() {
-        return;
-    }
-    head.push(b"cookie: ");
-    while let Some(crumb) = crumbs.next() {
-        head.push(crumb.as_bytes());
-        head.push(if crumbs.peek().is_some() { b"; " } else { b"\r\n" });
+fn write_cookies(head: &mut HeadWriter, map: &HeaderMap) {
+    let mut crumbs = map.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    match (crumbs.next(), crumbs.next()) {
+        (Some(only), None) => head.field(b"cookie", only),
+        _ => {
+            let crumbs: Vec<&[u8]> =
+                map.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+            head.field(b"cookie", &crumbs.join(&b"; "[..]));
+        }
     }
 }
 
@@ -124,7 +149,7 @@ pub(super) fn response(
     if !response.has_date && !headers::is_edited(edits, b"Date") {
         cx.worker.with_date(|date| {
             if let Ok(date) = HeaderValue::from_str(date) {
-                map.insert(http::header::DATE, date);
+                map.insert(DATE, date);
             }
         });
     }
@@ -236,7 +261,7 @@ pub(super) fn from_backend(out: &mut Buffer, parts: &http::response::Parts, bodi
     for (name, value) in &parts.headers {
         headers::push_field(out, name.as_str().as_bytes(), value.as_bytes());
     }
-    if bodiless && !parts.headers.contains_key(http::header::CONTENT_LENGTH) {
+    if bodiless && !parts.headers.contains_key(CONTENT_LENGTH) {
         out.push(b"content-length: 0\r\n");
     }
     out.push(b"\r\n");
@@ -245,16 +270,27 @@ pub(super) fn from_backend(out: &mut Buffer, parts: &http::response::Parts, bodi
 /// One copy of the head for all values together.
 fn map_of(head: &[u8], kept: &ResponseFields<'_>, cookie: &SetCookie<'_>) -> Option<HeaderMap> {
     let shared = Bytes::copy_from_slice(head);
-    let mut map = HeaderMap::with_capacity(16);
+    let mut map = HeaderMap::with_capacity(kept.most());
     for field in kept.iter() {
-        let name = HeaderName::from_bytes(field.name.of(head)).ok()?;
         let value = match cookie.rewritten(head, field) {
             Some(value) => Bytes::from(value),
             None => shared.slice(field.value.start as usize..field.value.end as usize),
         };
-        map.append(name, HeaderValue::from_maybe_shared(value).ok()?);
+        map.append(name_of(field, head)?, HeaderValue::from_maybe_shared(value).ok()?);
     }
     Some(map)
+}
+
+/// The name of a response's field; those that are known already and come with
+/// nearly every response are not looked up again.
+fn name_of(field: &Field, head: &[u8]) -> Option<HeaderName> {
+    match field.known {
+        Known::ContentLength => Some(CONTENT_LENGTH),
+        Known::Date => Some(DATE),
+        Known::Server => Some(SERVER),
+        Known::SetCookie => Some(SET_COOKIE),
+        _ => HeaderName::from_bytes(field.name.of(head)).ok(),
+    }
 }
 
 fn finished(status: u16, map: HeaderMap) -> Option<Response<()>> {

@@ -3,14 +3,15 @@
 //! the connection's task has done all it could.
 
 use std::cell::RefCell;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::buffer::Buffer;
+use crate::proxy::body::Sink as _;
+use crate::proxy::buffer::{Buffer, SMALL};
 use crate::proxy::conn::Conn;
 
 /// Held at most; beyond that a write has to wait until the client takes some.
@@ -25,13 +26,16 @@ pub(super) struct HeldIo(Rc<RefCell<Held>>);
 struct Held {
     conn: Conn,
     out: Buffer,
+    /// What was held last did not fit a small buffer: a large one is taken at
+    /// once, instead of moving what the small one held.
+    much: bool,
     /// The end was sent.
     ended: bool,
 }
 
 impl HeldIo {
     pub(super) fn new(conn: Conn) -> HeldIo {
-        HeldIo(Rc::new(RefCell::new(Held { conn, out: Buffer::none(), ended: false })))
+        HeldIo(Rc::new(RefCell::new(Held { conn, out: Buffer::none(), much: false, ended: false })))
     }
 
     /// Sends what is held.
@@ -67,12 +71,14 @@ impl HeldIo {
 
 impl Held {
     fn poll_push(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Held { conn, out, .. } = self;
-        ready!(conn.poll_drain(task, out))?;
+        let Held { conn, out, much, .. } = self;
         if out.has_room() {
+            *much = out.len() > SMALL;
+            ready!(conn.poll_drain(task, out))?;
             *out = Buffer::none();
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        conn.poll_flush(task)
     }
 }
 
@@ -87,33 +93,22 @@ impl AsyncRead for HeldIo {
 }
 
 impl AsyncWrite for HeldIo {
+    /// Vectored writes are not offered: `h2` then puts small frames together in
+    /// its own buffer, which costs less than writing each on its own.
     fn poll_write(
         self: Pin<&mut Self>,
         task: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(task, &[IoSlice::new(data)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
         let mut held = self.0.borrow_mut();
         if held.out.len() >= HOLD {
             ready!(held.poll_push(task))?;
         }
-        let mut taken = 0;
-        for slice in slices {
-            held.out.push(slice);
-            taken += slice.len();
+        if held.much && !held.out.has_room() {
+            held.out = Buffer::large();
         }
-        Poll::Ready(Ok(taken))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
+        held.out.push(data);
+        Poll::Ready(Ok(data.len()))
     }
 
     /// The driver pushes: see [`HeldIo::poll_push`].

@@ -196,12 +196,16 @@ impl Driver<'_> {
         requests: &mut FuturesUnordered<F>,
     ) {
         let mut requests = std::pin::Pin::new(requests);
+        let mut finished = false;
         while let Poll::Ready(Some(end)) = requests.as_mut().poll_next(task) {
-            self.silent_since = Instant::now();
+            finished = true;
             match end {
                 End::Finished => self.abandoned = self.abandoned.saturating_sub(1),
                 End::Abandoned => self.abandoned += 1,
             }
+        }
+        if finished && requests.is_empty() {
+            self.silent_since = Instant::now();
         }
         if self.abandoned > RESETS && self.parting.is_none() {
             self.parting = Some(Instant::now());
@@ -274,43 +278,49 @@ impl Driver<'_> {
 }
 
 /// One request and its response.
-async fn exchange(
-    worker: &Worker,
-    peer: &Peer,
+fn exchange<'a>(
+    worker: &'a Worker,
+    peer: &'a Peer,
     request: http::Request<RecvStream>,
     respond: SendResponse<Bytes>,
     timer: Timer,
-    idle: &Cell<Duration>,
-    most: &Cell<u64>,
-) -> End {
+    idle: &'a Cell<Duration>,
+    most: &'a Cell<u64>,
+) -> impl Future<Output = End> + 'a {
     let view = worker.view();
-    let cx = Cx { worker, view: &view, peer };
     let (parts, body) = request.into_parts();
     let limits = &view.snapshot.process.limits;
     let limits =
         HeadLimits { target: limits.uri, fields_size: limits.header_size, fields: limits.headers };
-    let request = heads::request(&parts, !body.is_end_stream(), &limits);
-    drop(parts);
+    let mut request = heads::request(&parts, !body.is_end_stream(), &limits);
     let mut client = Stream::new(body, respond, timer);
-    let request = match request {
-        Ok(request) => request,
-        Err(failure) => return refuse(cx, &mut client, &failure),
-    };
-    let served = request::serve(cx, &request, &mut client).await;
-    if let Some(listener) = served.listener {
-        idle.set(listener.config.idle_timeout);
-        most.set(listener.config.max_requests.unwrap_or(u64::MAX));
-    }
-    match served.response {
-        Response::Forwarded(attempt) => forward_response(cx, request, &mut client, attempt).await,
-        Response::Own(answer) => {
-            let end = send(cx, &mut client, &answer, request.head.method);
-            client.decline_rest().await;
-            end
+    // The future is moved to its place among the others, so it should be small:
+    // what is captured is used where it lies, while an `async fn` keeps what it
+    // takes out of its arguments beside them.
+    async move {
+        let cx = Cx { worker, view: &view, peer };
+        let request = match &mut request {
+            Ok(request) => request,
+            Err(failure) => return refuse(cx, &mut client, failure),
+        };
+        let served = request::serve(cx, request, &mut client).await;
+        if let Some(listener) = served.listener {
+            idle.set(listener.config.idle_timeout);
+            most.set(listener.config.max_requests.unwrap_or(u64::MAX));
         }
-        Response::Nobody => {
-            client.reset(Reason::CANCEL);
-            End::Abandoned
+        match served.response {
+            Response::Forwarded(attempt) => {
+                forward_response(cx, request, &mut client, attempt).await
+            }
+            Response::Own(answer) => {
+                let end = send(cx, &mut client, &answer, request.head.method);
+                client.decline_rest().await;
+                end
+            }
+            Response::Nobody => {
+                client.reset(Reason::CANCEL);
+                End::Abandoned
+            }
         }
     }
 }
@@ -341,7 +351,7 @@ fn send(cx: Cx<'_>, client: &mut Stream, answer: &Answer, method: http1::Method)
 /// Sends a backend's response: its head, then its body as it comes.
 async fn forward_response(
     cx: Cx<'_>,
-    request: Request,
+    request: &mut Request,
     client: &mut Stream,
     mut attempt: Box<Attempt<'_>>,
 ) -> End {
@@ -364,15 +374,19 @@ async fn forward_response(
     }
     if tunnel {
         let mut tunnel: Box<Tunnel> = Box::new(attempt.into_tunnel(Buffer::none()));
-        // Gone while the tunnel lives: what the request needed.
-        drop(request);
+        request.forget_head();
         if tunnel.run(client).await.is_err() {
             client.reset(Reason::CANCEL);
         }
         return End::Finished;
     }
-    let mut download = attempt.pump_down(&response, Framing::Frames, Buffer::none());
-    match attempt.download(cx, &request, client, &mut download).await {
+    // Small chunks, and the end behind them, leave as one frame.
+    let out = match response.framing {
+        ResponseFraming::Chunked => Buffer::small(),
+        _ => Buffer::none(),
+    };
+    let mut download = attempt.pump_down(&response, Framing::Frames, out);
+    match attempt.download(cx, request, client, &mut download).await {
         Ok(()) => {
             attempt.release(cx, Instant::now());
             if client.was_abandoned() {

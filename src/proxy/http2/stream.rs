@@ -151,6 +151,11 @@ impl Downstream for Stream {
         self.timer.poll(task, now, at)
     }
 
+    /// One timer serves all the connection's requests; whose it is it can't say.
+    fn deadline_is_set(&self) -> bool {
+        false
+    }
+
     fn watch(&mut self, task: &mut Context<'_>, _may_read: bool) -> io::Result<()> {
         if self.discard {
             return Ok(());

@@ -8,6 +8,7 @@ use h2::Reason;
 use http::{HeaderMap, Method};
 
 use super::{before, with_fields};
+use crate::support::h2_frames::{self, DATA, END_STREAM, Frames, HEADERS};
 use crate::support::{Backend, Exchange, Gate, H2, H2Stream, Site, chunked, pattern, settled};
 
 const MIB: usize = 1024 * 1024;
@@ -108,6 +109,27 @@ fn a_download_reaches_the_client_while_it_is_sent() {
     gate.open();
     assert_eq!(stream.read_exactly(5), b"later");
     assert_eq!(stream.try_piece().unwrap(), None);
+}
+
+/// A frame of its own for the end would be one more for both sides to handle,
+/// for every response.
+#[test]
+fn the_end_comes_with_the_last_bytes_of_a_small_response() {
+    for answer in [
+        "Content-Length: 5\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+    ] {
+        let b1 = Backend::answering_then_closing(
+            "B1",
+            format!("HTTP/1.1 200 OK\r\nConnection: close\r\n{answer}").into_bytes(),
+        );
+        let site = before(&b1);
+        let client = Frames::to(&site);
+        client.send(h2_frames::request(1, "GET", "/", &[], true));
+        assert_eq!(client.wait_for(HEADERS, 1).flags & END_STREAM, 0);
+        let data = client.wait_for(DATA, 1);
+        assert_eq!((&data.payload[..], data.flags & END_STREAM), (&b"hello"[..], END_STREAM));
+    }
 }
 
 fn trailers(fields: &[(&'static str, &str)]) -> HeaderMap {
