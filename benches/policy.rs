@@ -1,4 +1,5 @@
-//! What a decision costs: nanoseconds per operation of routing and picking.
+//! What a decision costs: nanoseconds and heap allocations per operation of
+//! routing, picking and sticky cookies.
 //!
 //! `cargo bench --bench policy`. Each figure is the fastest of several rounds,
 //! because whatever else the machine does only makes a round slower.
@@ -15,6 +16,10 @@ use std::time::{Duration, Instant};
 
 use lockgate::policy::balance::{Balance, Cursor, Draw, HashKey, Member, Schedule, key_hash, pick};
 use lockgate::policy::route::{Domain, HostName, HostTable, PathTable, normalize_path};
+use lockgate::policy::sticky::cookies::{CookieNames, token_of, token_place, values, without_ours};
+use lockgate::policy::sticky::{
+    Bound, GroupKeys, InsertToken, KeyRing, Life, RewriteToken, Seconds, Secret,
+};
 
 /// How long one round lasts, and how many there are.
 const ROUND: Duration = Duration::from_millis(20);
@@ -26,6 +31,8 @@ fn main() {
     path_tables();
     paths();
     picks();
+    tokens();
+    cookie_fields();
 }
 
 /// Prints what one call of `work` costs. It gets the number of the call.
@@ -46,7 +53,10 @@ fn measure(name: &str, mut work: impl FnMut(usize)) {
         }
         best = best.min(spent.as_secs_f64() * 1e9 / f64::from(calls));
     }
-    println!("{name:<44} {best:>9.1} ns");
+    // Of many calls: one that sometimes grows something shows too.
+    let counted = allocation_counter::measure(|| (call..call + 1024).for_each(&mut work));
+    let allocations = counted.count_total as f64 / 1024.0;
+    println!("{name:<44} {best:>9.1} ns {allocations:>6.2} allocations");
 }
 
 fn host_names() {
@@ -138,4 +148,86 @@ fn picks() {
             });
         }
     }
+}
+
+const NOW: Seconds = 1_800_000_000;
+
+/// What one secret is to a group of 30 backends.
+fn keys() -> GroupKeys {
+    let secret = Secret { material: vec![7; 32], signs_from: 0, retired: None };
+    let names: Vec<String> = (0..30).map(|n| format!("room-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    GroupKeys::derive(&KeyRing::new(vec![secret]), "youxia", "web", &names)
+}
+
+fn tag(call: usize) -> u32 {
+    u32::try_from(call % 100_000).unwrap()
+}
+
+fn bound(call: usize) -> Bound {
+    Bound { backend: Some(call % 30), first: NOW - 500, last: NOW - 100, tag: tag(call) }
+}
+
+fn tokens() {
+    let keys = keys();
+    let life = Life { idle: 3600, max_life: None };
+    let inserted: Vec<InsertToken> =
+        (0..64).map(|n| InsertToken::sign(&keys, bound(n), NOW).unwrap()).collect();
+    let rewritten: Vec<RewriteToken> =
+        (0..64).map(|n| RewriteToken::sign(&keys, n % 30, tag(n), NOW).unwrap()).collect();
+    measure("InsertToken::verify, Life::check", |call| {
+        let value = black_box(inserted[call % inserted.len()].as_bytes());
+        black_box(life.check(InsertToken::verify(&keys, value, NOW).unwrap(), NOW)).unwrap();
+    });
+    measure("InsertToken::sign", |call| {
+        black_box(InsertToken::sign(&keys, black_box(bound(call)), NOW));
+    });
+    measure("RewriteToken::verify", |call| {
+        let value = black_box(rewritten[call % rewritten.len()].as_bytes());
+        black_box(RewriteToken::verify(&keys, value, NOW)).unwrap();
+    });
+    measure("RewriteToken::sign", |call| {
+        black_box(RewriteToken::sign(&keys, black_box(call % 30), tag(call), NOW));
+    });
+}
+
+/// What a browser sends after some visits: six cookies, 400 bytes, ours the
+/// fourth.
+fn cookie_field(ours: &str) -> Vec<u8> {
+    let field = format!(
+        "_ga=GA1.1.1729386547.1767225600; lang=zh-CN; theme=dark; {ours}; \
+         session=eyJ1aWQiOjEwMDg2LCJsdmwiOjQyfQ; consent="
+    );
+    format!("{field}{}", "x".repeat(400 - field.len())).into_bytes()
+}
+
+fn cookie_fields() {
+    let keys = keys();
+    let token = InsertToken::sign(&keys, bound(1), NOW).unwrap();
+    let text = std::str::from_utf8(token.as_bytes()).unwrap();
+    let inserted = cookie_field(&format!("SERVERID={text}"));
+    let insert = CookieNames { inserted: vec!["SERVERID".to_owned()], rewritten: Vec::new() };
+    let token = RewriteToken::sign(&keys, 1, 1, NOW).unwrap();
+    let text = std::str::from_utf8(token.as_bytes()).unwrap();
+    let rewritten = cookie_field(&format!("GAMESID={text}8c14e45fceea167a"));
+    let rewrite = CookieNames { inserted: Vec::new(), rewritten: vec!["GAMESID".to_owned()] };
+    measure("find, 6 cookies of 400 bytes", |_| {
+        black_box(values(black_box(&inserted), b"SERVERID").next()).unwrap();
+    });
+    measure("strip an inserted one of 6", |_| {
+        black_box(without_ours(black_box(&inserted), &insert)).unwrap();
+    });
+    measure("find the token of a rewritten one of 6", |_| {
+        black_box(values(black_box(&rewritten), b"GAMESID").find_map(token_of)).unwrap();
+    });
+    measure("strip the token of a rewritten one of 6", |_| {
+        black_box(without_ours(black_box(&rewritten), &rewrite)).unwrap();
+    });
+    measure("strip where there is none of ours", |_| {
+        black_box(without_ours(black_box(&inserted), &rewrite));
+    });
+    measure("token_place, Set-Cookie of 60 bytes", |_| {
+        let line = b"GAMESID=8c14e45fceea167a5a36dedd4bea2543; Path=/; HttpOnly";
+        black_box(token_place(black_box(line), b"GAMESID")).unwrap();
+    });
 }

@@ -12,8 +12,8 @@ Measures lockgate beside nginx and HAProxy in one interleaved run.
 cargo bench --bench compare -- [options]
   --rounds N          samples of every workload and peer (5)
   --duration SECONDS  of load per sample (2)
-  --only A,B          plain,tls,handshake,body,body-tls,upload,h2,websocket,websocket-tls,
-                      idle,idle-tls,idle-h2,idle-websocket,idle-websocket-tls,syscalls,instructions
+  --only A,B          plain,sticky,tls,handshake,body,body-tls,upload,h2,websocket,
+                      websocket-tls,idle,idle-tls,idle-h2,idle-websocket,idle-websocket-tls,syscalls,instructions
   --peers A,B         nginx,nginx@2,haproxy,lockgate (@2 measures the same again: the noise)
   --lockgate PATH     the lockgate to measure (default: the one cargo built)
   --json FILE         every sample

@@ -1,9 +1,11 @@
 //! Right answers first: a proxy that is wrong is not measured.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::client::{Answer, ask};
+use crate::client::{Answer, ask, ask_with};
 use crate::lab::Lab;
+use crate::load::players;
 use crate::peers::{Peer, Running};
 use crate::{http2, websocket};
 
@@ -34,6 +36,9 @@ pub(crate) fn check(peer: &Peer, lab: &Lab) -> Result<String, String> {
     let answer = ask(running.http, None, "POST", "/upload", &[b'x'; 65_536])?;
     expect(answer.status == 204, "http", "/upload", &answer)?;
     check_http2(lab, &running)?;
+    if let Some(port) = running.sticky {
+        check_sticky(port)?;
+    }
     // Twice, so that both backends answer.
     for _ in 0..2 {
         websocket::check(running.http, None)?;
@@ -55,6 +60,27 @@ fn check_http2(lab: &Lab, running: &Running) -> Result<(), String> {
         return Err(format!("HTTP/2: the origin saw {seen}"));
     }
     Ok(())
+}
+
+/// Some clients, of whom each comes back to the backend it was on, with no new cookie.
+fn check_sticky(port: u16) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    for cookie in players(port, 4)?.split(',') {
+        let mut homes = HashSet::new();
+        for _ in 0..3 {
+            let answer = ask_with(port, "/echo", &format!("Cookie: {cookie}\r\n"))?;
+            expect(answer.status == 200, "sticky", "/echo", &answer)?;
+            if answer.head.to_ascii_lowercase().contains("set-cookie") {
+                return Err(format!("a young cookie was set anew: {}", answer.head));
+            }
+            homes.insert(answer.body);
+        }
+        if homes.len() != 1 {
+            return Err(format!("{cookie} was on {} backends", homes.len()));
+        }
+        seen.extend(homes);
+    }
+    if seen.len() == 2 { Ok(()) } else { Err("all clients are on one backend".to_owned()) }
 }
 
 fn expect(right: bool, scheme: &str, path: &str, answer: &Answer) -> Result<(), String> {

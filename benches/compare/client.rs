@@ -41,6 +41,18 @@ pub(crate) fn status(port: u16, path: &str) -> Option<u16> {
     ask(port, None, "GET", path, &[]).ok().map(|answer| answer.status)
 }
 
+/// A plain GET with more lines in its head.
+pub(crate) fn ask_with(port: u16, path: &str, lines: &str) -> Result<Answer, String> {
+    let text = |error: std::io::Error| format!("GET {path}: {error}");
+    let mut tcp = TcpStream::connect_timeout(&local(port), PATIENCE).map_err(text)?;
+    tcp.set_read_timeout(Some(PATIENCE)).map_err(text)?;
+    let head = head("GET", path, port, 0, true);
+    let head = head.trim_end_matches("\r\n");
+    tcp.write_all(format!("{head}\r\n{lines}\r\n").as_bytes()).map_err(text)?;
+    let bytes = read_all(&mut tcp).map_err(text)?;
+    parse(&bytes, None).ok_or_else(|| format!("GET {path}: not an answer"))
+}
+
 /// One request on its own connection, over TLS when a configuration is given.
 pub(crate) fn ask(
     port: u16,

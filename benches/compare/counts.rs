@@ -13,7 +13,7 @@ use crate::lab::Lab;
 use crate::machine::find;
 use crate::peers::{Peer, Running};
 use crate::procfs;
-use crate::workloads::plain;
+use crate::workloads::{Workload, plain};
 
 /// System calls of one peer at one number of connections.
 #[derive(Debug)]
@@ -79,9 +79,10 @@ pub(crate) fn syscalls(
     Ok(Calls { peer: peer.label.clone(), connections, requests: done.requests, calls })
 }
 
-/// Instructions of one peer, in user space, on `plain`.
+/// Instructions of one peer, in user space, on one workload.
 #[derive(Debug)]
 pub(crate) struct Instructions {
+    pub(crate) workload: &'static str,
     pub(crate) peer: String,
     pub(crate) requests: u64,
     pub(crate) per_request: f64,
@@ -89,12 +90,20 @@ pub(crate) struct Instructions {
 
 impl Instructions {
     pub(crate) fn json(&self) -> Value {
-        json!({ "peer": self.peer, "requests": self.requests, "per_request": self.per_request })
+        let Self { workload, peer, requests, per_request } = self;
+        json!({
+            "workload": workload, "peer": peer, "requests": requests, "per_request": per_request,
+        })
     }
 }
 
-/// `plain` for `time` under callgrind: the counters are set to nothing before the load and read after it.
-pub(crate) fn instructions(peer: &Peer, lab: &Lab, time: Duration) -> Result<Instructions, String> {
+/// A workload for `time` under callgrind: the counters are set to nothing before the load and read after it.
+pub(crate) fn instructions(
+    peer: &Peer,
+    lab: &Lab,
+    workload: &Workload,
+    time: Duration,
+) -> Result<Instructions, String> {
     let valgrind = find("valgrind").ok_or("valgrind is not installed")?;
     let control = find("callgrind_control").ok_or("callgrind_control is not installed")?;
     let folder = tempfile::TempDir::new_in(lab.folder()).map_err(|error| error.to_string())?;
@@ -104,9 +113,9 @@ pub(crate) fn instructions(peer: &Peer, lab: &Lab, time: Duration) -> Result<Ins
         format!("--callgrind-out-file={}/out.%p", folder.path().display()),
     ];
     let running = peer.start(lab, &prefix)?;
-    plain(lab, &running, 64, Duration::from_secs(2))?;
+    let load = workload.warm_up(lab, &running, time.max(Duration::from_secs(5)))?;
     tell(&control, "-z", &running)?;
-    let done = plain(lab, &running, 64, time.max(Duration::from_secs(2)))?;
+    let done = load()?;
     tell(&control, "-d", &running)?;
     if done.requests == 0 {
         return Err("no request was answered under valgrind".to_owned());
@@ -122,7 +131,8 @@ pub(crate) fn instructions(peer: &Peer, lab: &Lab, time: Duration) -> Result<Ins
         return Err("callgrind wrote no totals".to_owned());
     }
     let per_request = counted as f64 / done.requests as f64;
-    Ok(Instructions { peer: peer.label.clone(), requests: done.requests, per_request })
+    let peer = peer.label.clone();
+    Ok(Instructions { workload: workload.name, peer, requests: done.requests, per_request })
 }
 
 /// Gives an order to the process under valgrind. The tool reports success whatever happened.

@@ -11,12 +11,26 @@ use crate::origin;
 use crate::tls::Certificate;
 use crate::websocket;
 
-/// For wrk: a body to post when there is one, and a line at the end that a program can read.
+/// For wrk: a body to post or cookies to bring when there are any, and a line at the end that a program can read.
 const SCRIPT: &str = r#"
 local size = tonumber(os.getenv("COMPARE_POST") or "0")
 if size > 0 then
   wrk.method = "POST"
   wrk.body = string.rep("x", size)
+end
+local cookies = os.getenv("COMPARE_COOKIES")
+if cookies then
+  local ready, turn = {}, 0
+  function init()
+    for cookie in cookies:gmatch("[^,]+") do
+      wrk.headers["Cookie"] = cookie
+      ready[#ready + 1] = wrk.format()
+    end
+  end
+  function request()
+    turn = turn % #ready + 1
+    return ready[turn]
+  end
 end
 function done(summary, latency)
   local e = summary.errors

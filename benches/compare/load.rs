@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::children::Child;
-use crate::client::{head, local, server_name};
+use crate::client::{ask, head, local, server_name};
 use crate::lab::Lab;
 
 /// What a load did.
@@ -27,12 +27,35 @@ pub(crate) struct Done {
     pub(crate) p99: u64,
 }
 
+/// What wrk asks with.
+#[derive(Debug)]
+pub(crate) enum Requests {
+    /// `POST` with so many bytes; 0 = `GET`.
+    Post(usize),
+    /// `GET` with one `Cookie` after the other.
+    Cookies(String),
+}
+
+/// The cookies of so many clients that were here once, with commas between them.
+pub(crate) fn players(port: u16, clients: u32) -> Result<String, String> {
+    let cookie = |_| {
+        let answer = ask(port, None, "GET", "/0", &[])?;
+        let line = answer.head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("set-cookie").then_some(value.trim())
+        });
+        let pair = line.and_then(|line| line.split(';').next());
+        pair.map(str::to_owned).ok_or_else(|| format!("no cookie was set: {}", answer.head))
+    };
+    Ok((0..clients).map(cookie).collect::<Result<Vec<String>, String>>()?.join(","))
+}
+
 /// wrk on one thread for `time`.
 pub(crate) fn wrk(
     lab: &Lab,
     url: &str,
     connections: u32,
-    post: usize,
+    requests: &Requests,
     time: Duration,
 ) -> Result<Done, String> {
     let program = lab.wrk.as_ref().ok_or("wrk is not installed")?;
@@ -40,7 +63,10 @@ pub(crate) fn wrk(
     let whole = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     let argv = [
         "env".to_owned(),
-        format!("COMPARE_POST={post}"),
+        match requests {
+            Requests::Post(size) => format!("COMPARE_POST={size}"),
+            Requests::Cookies(cookies) => format!("COMPARE_COOKIES={cookies}"),
+        },
         program.display().to_string(),
         "-t1".to_owned(),
         format!("-c{connections}"),

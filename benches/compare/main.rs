@@ -183,7 +183,7 @@ impl<'a> Run<'a> {
 
     fn load(&mut self, workload: &'static workloads::Workload) {
         for round in 0..self.args.rounds {
-            for peer in self.order(round) {
+            for peer in self.order(round).into_iter().filter(|peer| workload.suits(peer)) {
                 match workload.sample(&peer, &self.lab, round, self.args.duration) {
                     Ok(sample) => {
                         let (cost, done) = (sample.cost, sample.done);
@@ -269,13 +269,16 @@ impl<'a> Run<'a> {
     }
 
     fn instructions(&mut self) {
-        for peer in self.once_each() {
-            match counts::instructions(&peer, &self.lab, self.args.duration) {
-                Ok(one) => {
-                    eprintln!("instructions {:10} {:.0}", peer.label, one.per_request);
-                    self.results.instructions.push(one);
+        for workload in workloads::COUNTED {
+            for peer in self.once_each().into_iter().filter(|peer| workload.suits(peer)) {
+                match counts::instructions(&peer, &self.lab, workload, self.args.duration) {
+                    Ok(one) => {
+                        let (name, count) = (workload.name, one.per_request);
+                        eprintln!("instructions {name} {:10} {count:.0}", peer.label);
+                        self.results.instructions.push(one);
+                    }
+                    Err(error) => self.note(format!("instructions {}: {error}", peer.label)),
                 }
-                Err(error) => self.note(format!("instructions {}: {error}", peer.label)),
             }
         }
     }

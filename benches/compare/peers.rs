@@ -50,6 +50,11 @@ impl Peer {
         crate::machine::version(&self.program, flag)
     }
 
+    /// Puts a cookie of its own into responses. Debian's nginx cannot.
+    pub(crate) fn is_sticky(&self) -> bool {
+        self.kind != Kind::Nginx
+    }
+
     /// Starts it in a fresh folder behind `prefix` (valgrind) and waits until both ports answer.
     pub(crate) fn start(&self, lab: &Lab, prefix: &[String]) -> Result<Running, String> {
         // A port that was free may be taken a moment later.
@@ -65,12 +70,13 @@ impl Peer {
 
     fn try_start(&self, lab: &Lab, prefix: &[String]) -> Result<Running, String> {
         let folder = TempDir::new_in(lab.folder()).map_err(|error| error.to_string())?;
-        let [http, https] = free_ports::<2>()?;
+        let [http, https, sticky] = free_ports::<3>()?;
         let setup = Setup {
             lab,
             folder: folder.path().display().to_string(),
             http,
             https,
+            sticky,
             single: !prefix.is_empty(),
         };
         let path = setup.folder.as_str();
@@ -102,7 +108,8 @@ impl Peer {
         words.push(self.program.display().to_string());
         words.extend(arguments);
         let child = Child::start(&words, lab.cpus.proxy, &folder.path().join("output"))?;
-        let mut running = Running { child, http, https, _folder: folder };
+        let sticky = self.is_sticky().then_some(sticky);
+        let mut running = Running { child, http, https, sticky, _folder: folder };
         running.wait_until_ready(lab, if prefix.is_empty() { 10 } else { 60 })?;
         Ok(running)
     }
@@ -119,6 +126,8 @@ pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) http: u16,
     pub(crate) https: u16,
+    /// Where a cookie binds a client to its backend, if the peer can.
+    pub(crate) sticky: Option<u16>,
     _folder: TempDir,
 }
 
@@ -166,13 +175,14 @@ struct Setup<'a> {
     folder: String,
     http: u16,
     https: u16,
+    sticky: u16,
     /// One process only.
     single: bool,
 }
 
 impl Setup<'_> {
     fn drop_in(&self) -> String {
-        let Self { lab, http, https, .. } = self;
+        let Self { lab, http, https, sticky, .. } = self;
         let ([first, second], [echo, other]) = (lab.origin, lab.echo);
         let (chain, key) = (lab.certificate.chain.display(), lab.certificate.key.display());
         format!(
@@ -197,9 +207,23 @@ group = "origin"
 path = "/ws"
 group = "echo"
 
+[[listener]]
+default = true
+address = "127.0.0.1"
+port = {sticky}
+protocol = "http"
+group = "sticky"
+
 [group.origin]
 balance = "rr"
 backends = ["127.0.0.1:{first}", "127.0.0.1:{second}"]
+
+[group.sticky]
+balance = "rr"
+backends = ["127.0.0.1:{first}", "127.0.0.1:{second}"]
+[group.sticky.sticky]
+mode = "insert"
+cookie = "SERVERID"
 
 [group.echo]
 balance = "rr"
@@ -287,7 +311,7 @@ http {{
     }
 
     fn haproxy(&self) -> String {
-        let Self { lab, http, https, .. } = self;
+        let Self { lab, http, https, sticky, .. } = self;
         let ([first, second], [echo, other]) = (lab.origin, lab.echo);
         let both = lab.certificate.both.display();
         // Two descriptors a connection, and some of its own.
@@ -314,6 +338,16 @@ frontend front
     http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
     use_backend echo if {{ path /ws }}
     default_backend back
+frontend sticky
+    bind 127.0.0.1:{sticky} backlog 4096
+    option forwardfor
+    http-request set-header X-Forwarded-Proto http
+    default_backend sticky
+backend sticky
+    balance roundrobin
+    cookie SERVERID insert indirect nocache
+    server first 127.0.0.1:{first} cookie first
+    server second 127.0.0.1:{second} cookie second
 backend back
     balance roundrobin
     server first 127.0.0.1:{first}

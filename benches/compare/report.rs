@@ -107,9 +107,10 @@ impl Results {
             if !self.samples.iter().any(|sample| sample.workload == workload.name) {
                 continue;
             }
-            let base = spread(&self.costs(workload.name, BASE), 1);
-            let mut row =
-                format!("| `{}`: {} | {base} {} |", workload.name, workload.title, workload.unit());
+            let (name, unit) = (workload.name, workload.unit());
+            let base = self.costs(name, BASE);
+            let base = if base.is_empty() { "-".to_owned() } else { spread(&base, 1) + " " + unit };
+            let mut row = format!("| `{name}`: {} | {base} |", workload.title);
             for label in &others {
                 write!(row, " {} |", self.ratio(workload.name, label)).ok();
             }
@@ -209,11 +210,11 @@ impl Results {
             return;
         }
         out.push_str("\n## User-space instructions per request\n\n");
-        line(out, "`plain` under callgrind; the kernel's share is not in it.\n");
-        line(out, "| proxy | instructions | requests |");
-        line(out, "|---|---|---|");
-        for one in &self.instructions {
-            line(out, &format!("| {} | {:.0} | {} |", one.peer, one.per_request, one.requests));
+        line(out, "Under callgrind; the kernel's share is not in it.\n");
+        line(out, "| workload | proxy | instructions | requests |");
+        line(out, "|---|---|---|---|");
+        for Instructions { workload, peer, requests, per_request } in &self.instructions {
+            line(out, &format!("| `{workload}` | {peer} | {per_request:.0} | {requests} |"));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::lab::Lab;
-use crate::load::{Done, h2load, handshakes, wrk};
+use crate::load::{Done, Requests, h2load, handshakes, players, wrk};
 use crate::peers::{Peer, Running};
 use crate::procfs;
 use crate::websocket::Talk;
@@ -29,6 +29,8 @@ pub(crate) struct Workload {
 #[derive(Debug, Clone, Copy)]
 enum Driver {
     Wrk,
+    /// wrk, whose requests bring the sticky cookies of as many clients as there are connections.
+    Players,
     /// Every request on a connection of its own, by our own generator.
     Handshakes,
     /// HTTP/2, so many requests at a time on every connection.
@@ -50,8 +52,16 @@ const KEEP_ALIVE: Workload = Workload {
     driver: Driver::Wrk,
 };
 
-pub(crate) const WORKLOADS: [Workload; 9] = [
+const STICKY: Workload = Workload {
+    name: "sticky",
+    title: "the same with sticky cookies, one for each connection",
+    driver: Driver::Players,
+    ..KEEP_ALIVE
+};
+
+pub(crate) const WORKLOADS: [Workload; 10] = [
     KEEP_ALIVE,
+    STICKY,
     Workload {
         name: "tls",
         title: "HTTP/1.1 over TLS 1.3 keep-alive, 1 KiB, 64 connections",
@@ -152,17 +162,22 @@ impl Workload {
     /// True when the tool is there that makes this load.
     pub(crate) fn possible(&self, lab: &Lab) -> bool {
         match self.driver {
-            Driver::Wrk => lab.wrk.is_some(),
+            Driver::Wrk | Driver::Players => lab.wrk.is_some(),
             Driver::H2load { .. } => lab.h2load.is_some(),
             Driver::Handshakes | Driver::WebSocket => true,
         }
+    }
+
+    /// True when the peer has what this load asks for.
+    pub(crate) fn suits(&self, peer: &Peer) -> bool {
+        !matches!(self.driver, Driver::Players) || peer.is_sticky()
     }
 
     /// For `time`, where the load needs no preparation.
     fn drive(&self, lab: &Lab, running: &Running, time: Duration) -> Result<Done, String> {
         match self.driver {
             Driver::Handshakes => handshakes(lab, running.port(self.tls), self.connections, time),
-            _ => wrk(lab, &self.url(running), self.connections, self.post, time),
+            _ => wrk(lab, &self.url(running), self.connections, &Requests::Post(self.post), time),
         }
     }
 
@@ -172,7 +187,7 @@ impl Workload {
     }
 
     /// Fills the upstream pool and the allocator, and gives the load for `time`.
-    fn warm_up<'a>(
+    pub(crate) fn warm_up<'a>(
         &'a self,
         lab: &'a Lab,
         running: &'a Running,
@@ -183,6 +198,14 @@ impl Workload {
             Driver::Wrk | Driver::Handshakes => {
                 self.drive(lab, running, short)?;
                 Ok(Box::new(move || self.drive(lab, running, time)))
+            }
+            Driver::Players => {
+                let port = running.sticky.ok_or("this proxy has no sticky cookies")?;
+                let url = format!("http://127.0.0.1:{port}{}", self.path);
+                let cookies = Requests::Cookies(players(port, self.connections)?);
+                let load = move |time| wrk(lab, &url, self.connections, &cookies, time);
+                load(short)?;
+                Ok(Box::new(move || load(time)))
             }
             Driver::H2load { streams } => {
                 let load = move |requests| {
@@ -245,7 +268,7 @@ impl Workload {
     }
 }
 
-/// The workload that system calls and instructions are counted with, on so many connections.
+/// The workload that system calls are counted with, on so many connections.
 pub(crate) fn plain(
     lab: &Lab,
     running: &Running,
@@ -254,3 +277,6 @@ pub(crate) fn plain(
 ) -> Result<Done, String> {
     Workload { connections, ..KEEP_ALIVE }.drive(lab, running, time)
 }
+
+/// Those that instructions are counted with.
+pub(crate) const COUNTED: [&Workload; 2] = [&KEEP_ALIVE, &STICKY];

@@ -1,5 +1,6 @@
 //! One attempt at one backend: connect or take a kept connection, send the
-//! request, bring its response header. The body is the connection's to pull.
+//! request, bring its response header. The body is the connection's to pull:
+//! `forward/download.rs`.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,24 +12,19 @@ use super::body::{Framing, Pump, PumpError, Source as _, Waiting};
 use super::buffer::{Buffer, FieldList};
 use super::client::Downstream;
 use super::error::{Cause, Failure, Phase};
-use super::headers::{self, Additions};
+use super::headers;
 use super::message::{Cx, Request, is_websocket};
 use super::pick::Picked;
-use super::respond::{self, Place};
 use super::route::Route;
-use super::sticky::{Binding, SetCookie};
-use super::tunnel::Tunnel;
+use super::sticky::Binding;
 use super::upstream::{Upstream, open};
 use crate::http1::{
-    BodyDecoder, Field, HeadLimits, RequestFraming, ResponseFraming, ResponseHead, Scan, Version,
-    parse_response,
+    BodyDecoder, HeadLimits, RequestFraming, ResponseHead, Scan, Version, parse_response,
 };
 
-/// The response did not reach the client whole.
-#[derive(Debug)]
-pub(super) struct Cut {
-    pub(super) cause: Cause,
-}
+mod download;
+
+pub(super) use download::Cut;
 
 /// More interim responses than this before the final one are no response.
 const MAX_INTERIM: u32 = 32;
@@ -374,129 +370,6 @@ impl Attempt<'_> {
         self.upstream.consume(len);
         self.scan = Scan::response();
         Ok(false)
-    }
-
-    /// Takes the final response's head: what `write` makes of its bytes, its
-    /// fields and what we add. `None` where there is no such head, or
-    /// `write` makes nothing of it.
-    pub(super) fn take_response<T>(
-        &mut self,
-        write: impl FnOnce(&[u8], &[Field], &ResponseHead, &Additions<'_>) -> Option<T>,
-    ) -> Option<(ResponseHead, T)> {
-        self.upload.forget();
-        let response = self.response.clone()?;
-        let len = response.len as usize;
-        let head = self.upstream.input().get(..len)?;
-        let cookie = self.binding.as_ref().map_or(SetCookie::None, |binding| {
-            let (served, protocol) = (self.picked.place, self.route.port.protocol);
-            binding.answer(served, protocol, head, &self.fields, &response)
-        });
-        let additions = Additions { edits: &self.route.rule.config.response_headers, cookie };
-        let written = write(head, &self.fields, &response, &additions)?;
-        self.upstream.consume(len);
-        Some((response, written))
-    }
-
-    /// The pump of the final response's body; `out` goes before it.
-    pub(super) fn pump_down(&self, response: &ResponseHead, framing: Framing, out: Buffer) -> Pump {
-        let decoder = match response.framing {
-            ResponseFraming::None => BodyDecoder::empty(),
-            ResponseFraming::Length(length) => BodyDecoder::length(length),
-            ResponseFraming::Chunked => BodyDecoder::chunked(self.limits.fields_size),
-            ResponseFraming::UntilClose => BodyDecoder::until_close(),
-        };
-        Pump::new(decoder, framing, None, self.limits, out)
-    }
-
-    /// Moves the response's body to the client, and what is left of the
-    /// request's to the backend. What cuts it short is logged here.
-    pub(super) async fn download(
-        &mut self,
-        cx: Cx<'_>,
-        request: &Request,
-        client: &mut impl Downstream,
-        download: &mut Pump,
-    ) -> Result<(), Cut> {
-        let sent = poll_fn(|task| self.poll_download(task, request, client, download)).await;
-        let failure = match sent {
-            Ok(()) if self.gone.is_none() => return Ok(()),
-            Ok(()) => {
-                let gone = "the request had to run to its end all the same";
-                Failure::because(Cause::ClientGone, Phase::Body, gone)
-            }
-            Err(ref failure) => failure.clone(),
-        };
-        let failure = failure.at(self.picked.backend);
-        let place = Place::of(&self.route, Some(self.picked.group));
-        respond::log(cx, Some(request), Some(place), &failure, cx.worker.request_id());
-        sent.map_err(|failure| Cut { cause: failure.cause })
-    }
-
-    fn poll_download(
-        &mut self,
-        task: &mut Context<'_>,
-        request: &Request,
-        client: &mut impl Downstream,
-        download: &mut Pump,
-    ) -> Poll<Result<(), Failure>> {
-        self.poll_upload(task, client)?;
-        loop {
-            let broken = |detail: &dyn std::fmt::Display| {
-                Poll::Ready(Err(Failure::because(Cause::BodyClosed, Phase::Body, detail)))
-            };
-            match download.poll(task, &mut self.upstream, client) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                // Once more, into the void, if the request has to run to its end.
-                Poll::Ready(Err(PumpError::Sink(error))) => {
-                    self.lost(request, client, error, Phase::Body)?;
-                }
-                Poll::Ready(Err(PumpError::Source(error))) => return broken(&error),
-                Poll::Ready(Err(PumpError::Malformed(reason))) => return broken(&reason),
-                Poll::Ready(Err(PumpError::Truncated | PumpError::TooLarge)) => {
-                    return broken(&"the response body ended early");
-                }
-            }
-        }
-        self.watch(task, request, client, Phase::Body, download.waiting == Waiting::Source)?;
-        let now = Instant::now();
-        self.note_progress(now);
-        if std::mem::take(&mut download.moved) {
-            self.last = now;
-        }
-        let config = &self.route.listener.config;
-        let (at, cause) = match download.waiting {
-            Waiting::Sink => (self.last + config.write_timeout, Cause::ClientTimeout),
-            Waiting::Source if self.waits_for_client() => {
-                (self.last + config.body_timeout, Cause::ClientTimeout)
-            }
-            Waiting::Source => (self.backend_deadline(), Cause::BodyTimeout),
-        };
-        client.poll_deadline(task, now, at).map(|()| Err(Failure::new(cause, Phase::Body)))
-    }
-
-    /// The backend switched protocols: what is left is a tunnel.
-    pub(super) fn into_tunnel(self, head: Buffer) -> Tunnel {
-        let timeout = self.route.tunnel_timeout(self.picked.group);
-        Tunnel::new(self.upstream, self.picked.keep(), head, timeout)
-    }
-
-    /// The response is complete: keeps the connection for the next request if
-    /// the backend will take one.
-    pub(super) fn release(self, cx: Cx<'_>, now: Instant) {
-        let Some(response) = &self.response else { return };
-        let config = &self.picked.group.config;
-        let reusable = config.keepalive
-            && response.keep_alive
-            && response.framing != ResponseFraming::UntilClose
-            && self.upload.delivered;
-        let Some(conn) = self.upstream.into_clean_conn().filter(|_| reusable) else { return };
-        // A second less than the backend promised: it closes by its own clock.
-        let promised = response.keep_alive_timeout.map_or(config.idle_timeout, |seconds| {
-            std::time::Duration::from_secs(u64::from(seconds.saturating_sub(1)))
-        });
-        let until = now + promised.min(config.idle_timeout);
-        cx.worker.pool.put(self.picked.backend.id, conn, now, until, config.max_idle);
     }
 }
 

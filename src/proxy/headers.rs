@@ -228,10 +228,9 @@ pub(super) fn write_response(
     write_status_line(out, head, response);
     let Additions { edits, cookie } = additions;
     let kept = ResponseFields::of(head, fields, response, edits);
-    copy_fields(out, head, fields, |field| match cookie.rewritten(head, field) {
-        _ if !kept.keeps(field) => Line::Drop,
-        None => Line::Keep,
-        Some(value) => Line::Instead(value),
+    copy_fields(out, head, fields, |field| match kept.keeps(field) {
+        true => cookie.line(head, field),
+        false => Line::Drop,
     });
     if !response.has_date && !is_edited(edits, b"Date") {
         cx.worker.with_date(|date| push_field(out, b"Date", date.as_bytes()));
@@ -379,7 +378,8 @@ pub(super) fn is_edited(edits: &HeaderEdits, name: &[u8]) -> bool {
 }
 
 /// What becomes of a field's line.
-enum Line {
+#[derive(Debug)]
+pub(super) enum Line {
     Keep,
     Drop,
     /// It gets another value.

@@ -3,7 +3,7 @@
 //! of fixed size at most; the numbers meet only when somebody asks.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use cardinality_estimator::CardinalityEstimator;
 use wyhash::WyHash;
@@ -24,7 +24,8 @@ pub(crate) type Sketch = CardinalityEstimator<u32, WyHash, 10, 6>;
 /// The players of a worker, by backend.
 #[derive(Debug, Default)]
 pub(super) struct Players {
-    backends: RefCell<HashMap<u64, Window>>,
+    /// Not hashed: against keys of an enemy's choice that costs more than a search.
+    backends: RefCell<BTreeMap<u64, Window>>,
 }
 
 #[derive(Debug, Default)]

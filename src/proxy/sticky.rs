@@ -3,13 +3,18 @@
 
 use std::cell::Cell;
 
+use super::headers::Line;
 use super::message::Request;
 use super::worker::Worker;
 use crate::config::Protocol;
 use crate::http1::{Field, Known, ResponseHead};
-use crate::policy::sticky::cookies::{token_of, token_place, values};
+use crate::policy::sticky::cookies::{token_of, token_place, values, without_quotes};
 use crate::policy::sticky::{Bound, InsertToken, Reject, RewriteToken, Seconds, Session};
 use crate::state::{Sticky, StickyMode};
+
+/// So many cookies of the name are looked at: a browser has a few, of several
+/// domains and paths; who sends hundreds wants them verified at our expense.
+const MOST_COOKIES: usize = 16;
 
 /// A request's binding to a backend of its sticky group.
 #[derive(Debug)]
@@ -28,6 +33,7 @@ impl<'a> Binding<'a> {
         for value in request
             .all(Known::Cookie)
             .flat_map(|field| values(request.text(field.value), sticky.name.as_bytes()))
+            .take(MOST_COOKIES)
         {
             let worth = worth(sticky, value, now);
             let better = worth.is_ok() || verdict.is_none();
@@ -89,15 +95,9 @@ impl<'a> Binding<'a> {
             },
         };
         let (bound, tell) = self.session.after(served, life, self.now);
-        if !tell || response.status >= 400 || is_shared(head, fields) {
-            return SetCookie::None;
-        }
-        let token = InsertToken::sign(keys, bound, self.now);
-        token.map_or(SetCookie::None, |token| SetCookie::Insert {
-            name: &self.sticky.name,
-            token,
-            attributes,
-        })
+        let silent = !tell || response.status >= 400 || is_shared(head, fields);
+        let token = if silent { None } else { InsertToken::sign(keys, bound, self.now) };
+        SetCookie::Insert { name: &self.sticky.name, token, attributes }
     }
 }
 
@@ -105,7 +105,7 @@ impl<'a> Binding<'a> {
 fn worth(sticky: &Sticky, value: &[u8], now: Seconds) -> Result<Bound, Reject> {
     match &sticky.mode {
         StickyMode::Insert { life, .. } => {
-            life.check(InsertToken::verify(&sticky.keys, value, now)?, now)
+            life.check(InsertToken::verify(&sticky.keys, without_quotes(value), now)?, now)
         }
         StickyMode::Rewrite => {
             RewriteToken::verify(&sticky.keys, token_of(value).ok_or(Reject::Shape)?, now)
@@ -135,8 +135,9 @@ fn is_shared(head: &[u8], fields: &[Field]) -> bool {
 pub(super) enum SetCookie<'a> {
     /// Nothing.
     None,
-    /// A cookie of ours.
-    Insert { name: &'a str, token: InsertToken, attributes: &'a str },
+    /// The cookie of that name is ours: a backend that sets it does so in vain, for
+    /// the client would lose its binding. With a token we set it.
+    Insert { name: &'a str, token: Option<InsertToken>, attributes: &'a str },
     /// A token in the application's cookie of that name, wherever it sets it.
     Rewrite { name: &'a str, token: RewriteToken },
 }
@@ -145,23 +146,36 @@ impl SetCookie<'_> {
     /// Our own cookie, in the parts that make it up.
     pub(super) fn inserted(&self) -> Option<[&[u8]; 4]> {
         match self {
-            SetCookie::Insert { name, token, attributes } => {
+            SetCookie::Insert { name, token: Some(token), attributes } => {
                 Some([name.as_bytes(), b"=", token.as_bytes(), attributes.as_bytes()])
             }
             _ => None,
         }
     }
 
-    /// The value a field of the response gets; `None`: its own.
+    /// What becomes of a field of the response.
     #[inline]
-    pub(super) fn rewritten(&self, head: &[u8], field: &Field) -> Option<Vec<u8>> {
-        let SetCookie::Rewrite { name, token } = self else { return None };
+    pub(super) fn line(&self, head: &[u8], field: &Field) -> Line {
         if field.known != Known::SetCookie {
-            return None;
+            return Line::Keep;
         }
         let value = field.value.of(head);
-        let (before, after) = value.split_at_checked(token_place(value, name.as_bytes())?)?;
-        Some([before, token.as_bytes(), after].concat())
+        match self {
+            SetCookie::None => Line::Keep,
+            SetCookie::Insert { name, .. } => match token_place(value, name.as_bytes()) {
+                Some(_) => Line::Drop,
+                None => Line::Keep,
+            },
+            SetCookie::Rewrite { name, token } => {
+                let place = token_place(value, name.as_bytes());
+                match place.and_then(|place| value.split_at_checked(place)) {
+                    Some((before, after)) => {
+                        Line::Instead([before, token.as_bytes(), after].concat())
+                    }
+                    None => Line::Keep,
+                }
+            }
+        }
     }
 }
 

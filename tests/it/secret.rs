@@ -2,7 +2,7 @@
 //! where `lockgate.toml` says, rotated by command, and never said.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::PathBuf;
 
 use crate::support::{Finished, Lockgate, Port, Setup, http_listener};
@@ -144,6 +144,7 @@ fn rotate_adds_a_key_and_retires_the_one_that_signed() {
     assert!(said.contains("a new key signs from") && said.contains("every instance"), "{said}");
     let now = keys(&file);
     assert_eq!((now.len(), mode(&file)), (2, 0o600));
+    assert!(!said.contains("another owner"), "{said}");
     let [new, retired] = [&now[0], &now[1]];
     assert_eq!(
         (new[0].len(), &*new[1], &*retired[0], &*retired[1]),
@@ -201,6 +202,7 @@ fn rotate_makes_the_file_that_is_named_and_follows_links() {
     let file = setup.path().join("keys/ours");
     assert!(said.contains("keys/ours") && said.contains("made"), "{said}");
     assert_eq!((keys(&file).len(), mode(&file)), (1, 0o600));
+    assert_eq!(mode(&setup.path().join("keys")), 0o700);
     setup.run(&["check"]).expect(0);
     let real = setup.path().join("real");
     fs::rename(&file, &real).unwrap();
@@ -208,6 +210,37 @@ fn rotate_makes_the_file_that_is_named_and_follows_links() {
     rotate(&setup, &[]).expect(0);
     assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
     assert_eq!(keys(&real).len(), 2);
+}
+
+#[test]
+fn two_rotations_at_once_lose_nobodys_key() {
+    let (setup, _port) = setup();
+    rotate(&setup, &[]).expect(0);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| rotate(&setup, &[]).expect(0));
+        }
+    });
+    assert_eq!(keys(&state_file(&setup)).len(), 7);
+}
+
+/// Root rotates, and lockgate's user still reads.
+#[test]
+fn rotate_keeps_the_owner() {
+    let (setup, _port) = setup();
+    let setup = setup.top("secret_file = \"keys/ours\"");
+    rotate(&setup, &[]).expect(0);
+    let (folder, file) = (setup.path().join("keys"), setup.path().join("keys/ours"));
+    if chown(&folder, Some(4711), None).is_err() || chown(&file, Some(4712), None).is_err() {
+        // Only root may give a file away; for anybody else there is nothing to keep.
+        return;
+    }
+    let owner = |file: &PathBuf| fs::metadata(file).unwrap().uid();
+    rotate(&setup, &[]).expect(0);
+    assert_eq!(owner(&file), 4712);
+    fs::remove_file(&file).unwrap();
+    rotate(&setup, &[]).expect(0);
+    assert_eq!(owner(&file), 4711, "a new one is its folder's owner's");
 }
 
 #[test]

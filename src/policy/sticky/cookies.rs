@@ -38,6 +38,15 @@ pub fn token_of(value: &[u8]) -> Option<&[u8]> {
     split_rewritten(unquoted(value)).map(|(token, _)| token)
 }
 
+/// A value as it was before a client put it into quotes.
+#[must_use]
+pub fn without_quotes(value: &[u8]) -> &[u8] {
+    match value {
+        [b'"', inner @ .., b'"'] => inner,
+        _ => value,
+    }
+}
+
 /// Writes the value of a `Cookie` field as the backend gets it. `None`: it
 /// gets the field as it is; an empty result: it does not get it.
 #[must_use]
@@ -58,18 +67,27 @@ pub fn without_ours(field: &[u8], names: &CookieNames) -> Option<Vec<u8>> {
         } else {
             continue;
         };
-        let out = out.get_or_insert_with(|| Vec::with_capacity(field.len()));
-        out.extend_from_slice(field.get(written..cut.start).unwrap_or_default());
+        keep(out.get_or_insert_default(), field, written..cut.start);
         written = cut.end;
     }
     let mut out = out?;
-    out.extend_from_slice(field.get(written..).unwrap_or_default());
+    keep(&mut out, field, written..field.len());
     // What stood first or last took one separator with it.
     let start = out.iter().position(|byte| !is_separator(*byte)).unwrap_or(out.len());
     out.drain(..start);
     let end = out.iter().rposition(|byte| !is_separator(*byte)).map_or(0, |last| last + 1);
     out.truncate(end);
     Some(out)
+}
+
+/// Writes a part of the field out. Where nothing is left nothing is allocated.
+fn keep(out: &mut Vec<u8>, field: &[u8], part: Range<usize>) {
+    let part = field.get(part).unwrap_or_default();
+    if !part.is_empty() {
+        // All at once, whatever else is to come.
+        out.reserve_exact(field.len().saturating_sub(out.len()));
+        out.extend_from_slice(part);
+    }
 }
 
 /// Where our token goes in the value of a `Set-Cookie` field that sets the
@@ -130,7 +148,8 @@ impl<'a> Iterator for Pairs<'a> {
             self.from = end;
             let pair = rest.get(..length).unwrap_or_default();
             // A pair without `=` has no name.
-            let Some(equals) = memchr::memchr(b'=', pair) else { continue };
+            // Names are short: no search is begun for one.
+            let Some(equals) = pair.iter().position(|byte| *byte == b'=') else { continue };
             let name = pair.get(..equals).unwrap_or_default().trim_ascii();
             let value = pair.get(equals + 1..).unwrap_or_default();
             let blanks = value.len() - value.trim_ascii_start().len();

@@ -21,7 +21,7 @@ use crate::http1::{
 };
 use crate::proxy::buffer::{Buffer, FieldList};
 use crate::proxy::error::{Cause, Failure, Phase};
-use crate::proxy::headers::{self, Additions, ResponseFields};
+use crate::proxy::headers::{self, Additions, Line, ResponseFields};
 use crate::proxy::message::{Cx, Request};
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::sticky::SetCookie;
@@ -272,9 +272,10 @@ fn map_of(head: &[u8], kept: &ResponseFields<'_>, cookie: &SetCookie<'_>) -> Opt
     let shared = Bytes::copy_from_slice(head);
     let mut map = HeaderMap::with_capacity(kept.most());
     for field in kept.iter() {
-        let value = match cookie.rewritten(head, field) {
-            Some(value) => Bytes::from(value),
-            None => shared.slice(field.value.start as usize..field.value.end as usize),
+        let value = match cookie.line(head, field) {
+            Line::Keep => shared.slice(field.value.start as usize..field.value.end as usize),
+            Line::Instead(value) => Bytes::from(value),
+            Line::Drop => continue,
         };
         map.append(name_of(field, head)?, HeaderValue::from_maybe_shared(value).ok()?);
     }

@@ -6,7 +6,9 @@ use http::Method;
 use http::header::COOKIE;
 
 use super::{ask, get, newcomer, set, status, sticky, three};
-use crate::support::{Backend, Client, H2, SWITCHING, Site, UPGRADE, eventually};
+use crate::support::{
+    Backend, Client, H2, Port, SWITCHING, Setup, Site, UPGRADE, eventually, http_listener,
+};
 
 const INSERT: &str = "mode = \"insert\"";
 
@@ -193,6 +195,27 @@ fn a_cookie_of_another_group_is_worth_nothing() {
     assert_eq!(b1.requests().pop().unwrap().value("cookie"), "a=1");
 }
 
+/// Two games may call their groups and backends the same.
+#[test]
+fn a_cookie_of_another_file_is_worth_nothing() {
+    let port = Port::reserve();
+    let backends = [Backend::named("B1"), Backend::named("B2")];
+    let text = |host: &str| {
+        let [one, two] = backends.each_ref().map(|b| format!("\"{}\"", b.address()));
+        format!(
+            "{}[group.web]\nbackends = [{one}, {two}]\n[group.web.sticky]\n{INSERT}\n",
+            http_listener(host, &port, "group = \"web\"")
+        )
+    };
+    let lockgate =
+        Setup::empty().file("a.toml", &text("a.test")).file("b.toml", &text("b.test")).start();
+    let mut client = Client::plain(port.number());
+    let value = set(&client.get("a.test", "/").expect(200), "SERVERID").unwrap();
+    client.send(format!("GET / HTTP/1.1\r\nHost: b.test\r\nCookie: SERVERID={value}\r\n\r\n"));
+    assert!(set(&client.read().expect(200), "SERVERID").is_some());
+    assert_eq!(status(&lockgate, "/sticky_cookies/rejected/forged"), 1);
+}
+
 #[test]
 fn ci_16_none_with_an_error() {
     let backends = three();
@@ -228,6 +251,32 @@ fn ci_18_the_applications_cookies_are_kept() {
     assert_eq!(head.matches("Set-Cookie: SERVERID=").count(), 1, "{head}");
 }
 
+/// What it sets would come back instead of ours, and it would not get to see it.
+#[test]
+fn a_backend_sets_a_cookie_of_our_name_in_vain() {
+    let lines = "Set-Cookie: SERVERID=theirs; Path=/\r\nset-cookie:  SERVERID =\r\n\
+                 Set-Cookie: serverid=1\r\nSet-Cookie: SERVERID\r\nSet-Cookie: a; SERVERID=2\r\n";
+    let others = ["serverid=1", "SERVERID", "a; SERVERID=2"];
+    for status in [200, 500] {
+        let answer = format!("HTTP/1.1 {status} X\r\n{lines}Content-Length: 0\r\n\r\n");
+        let backends = [Backend::answering("B1", answer)];
+        let site = sticky(Site::https(), &backends, INSERT);
+        let first = site.get("/").expect(status).values("set-cookie");
+        let new = first.last().filter(|_| status == 200);
+        assert_eq!(first[..3], others, "{status}");
+        assert_eq!(new.is_some_and(|line| line.starts_with("SERVERID=")), status == 200);
+        assert_eq!(first.len(), 3 + usize::from(new.is_some()), "{first:?}");
+        let Some(new) = new else { continue };
+        let cookie = new.split(';').next().unwrap();
+        let again = get(&site, "/", cookie).expect(200);
+        assert_eq!(again.values("set-cookie"), others, "it is young enough");
+        let mut h2 = H2::to(&site);
+        let mut request = h2.request(Method::GET, "/");
+        request.headers_mut().append(COOKIE, cookie.parse().unwrap());
+        assert_eq!(h2.ask(request).expect(200).values("set-cookie"), others);
+    }
+}
+
 #[test]
 fn none_in_what_a_shared_cache_may_keep() {
     for (control, expected) in [
@@ -256,6 +305,7 @@ fn ci_19_among_other_cookies() {
         (format!("XSERVERID=junk; {ours}"), Some("XSERVERID=junk")),
         (format!("{ours}; a=\u{e9}\u{4e2d}"), Some("a=\u{e9}\u{4e2d}")),
         (format!("SERVERID=old; {ours}"), None),
+        (format!("a=1; {}\"", ours.replace('=', "=\"")), Some("a=1")),
         (ours.clone(), None),
         (format!("big={}; {ours}", "x".repeat(8000)), Some(&*format!("big={}", "x".repeat(8000)))),
     ] {
@@ -269,6 +319,31 @@ fn ci_19_among_other_cookies() {
     ));
     assert_eq!(response.expect(200).backend(), home);
     assert_eq!(b.request_of("/two").unwrap().values("cookie"), ["a=1", "b=2"]);
+}
+
+#[test]
+fn of_two_good_cookies_the_first_binds() {
+    let backends = three();
+    let site = sticky(Site::http(), &backends, INSERT);
+    let (first, one) = newcomer(&site);
+    let (second, other) = newcomer(&site);
+    assert_ne!(first, second);
+    assert_eq!(get(&site, "/", &format!("{one}; {other}")).expect(200).backend(), first);
+    assert_eq!(get(&site, "/", &format!("{other}; {one}")).expect(200).backend(), second);
+}
+
+/// Each that is looked at costs a signature.
+#[test]
+fn only_so_many_cookies_are_looked_at() {
+    let backends = [Backend::named("B1")];
+    let site = sticky(Site::http(), &backends, INSERT);
+    let (_, cookie) = newcomer(&site);
+    for (before, is_found) in [(15, true), (16, false)] {
+        let field = format!("{}{cookie}; a=1", "SERVERID=x; ".repeat(before));
+        let response = get(&site, "/", &field).expect(200);
+        assert_eq!(set(&response, "SERVERID").is_none(), is_found, "{before}");
+        assert_eq!(backends[0].requests().pop().unwrap().value("cookie"), "a=1");
+    }
 }
 
 #[test]
@@ -391,12 +466,32 @@ fn a_websocket_over_http_2_is_bound_too() {
 }
 
 #[test]
+fn what_cookies_were_worth_is_counted() {
+    let backends = [Backend::named("B1")];
+    let site = sticky(Site::http(), &backends, INSERT);
+    let (_, cookie) = newcomer(&site);
+    for cookie in [&cookie, &cookie, "a=1", "SERVERID=x"] {
+        get(&site, "/", cookie).expect(200);
+    }
+    // A good one counts, whatever stands beside it.
+    get(&site, "/", &format!("SERVERID=x; {cookie}")).expect(200);
+    for (what, count) in [("absent", 2), ("good", 3), ("rejected/shape", 1)] {
+        assert_eq!(status(&site.lockgate, &format!("/sticky_cookies/{what}")), count, "{what}");
+    }
+}
+
+#[test]
 fn players_are_counted_once_and_probes_not_at_all() {
     let backends = [Backend::named("B1")];
     let site = sticky(Site::http().workers(2), &backends, INSERT);
     let cookies: Vec<String> = (0..7).map(|_| newcomer(&site).1).collect();
     for cookie in cookies.iter().chain(&cookies).chain(&cookies) {
         get(&site, "/", cookie).expect(200);
+    }
+    for _ in 0..3 {
+        newcomer(&site);
+        // Nor does who brings what is none of ours.
+        get(&site, "/", "SERVERID=garbage").expect(200);
     }
     let players = "/games/0/groups/0/backends/0/players";
     assert_eq!(status(&site.lockgate, players), 7);

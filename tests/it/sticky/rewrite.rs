@@ -4,7 +4,7 @@ use http::Method;
 use http::header::COOKIE;
 
 use super::{get, set, sticky, three};
-use crate::support::{Backend, H2, Port, Setup, Site, http_listener};
+use crate::support::{Backend, Gate, H2, Port, Setup, Site, http_listener};
 
 const REWRITE: &str = "mode = \"rewrite\"\ncookie = \"GAMESID\"";
 /// `lg-`, 32 characters, `~`.
@@ -161,6 +161,42 @@ fn the_players_tag_stays_while_the_application_renews_its_cookie() {
     let value = set(&first, "GAMESID").unwrap();
     let again = get(&site, "/", &format!("GAMESID={value}")).expect(200);
     assert_eq!(set(&again, "GAMESID").unwrap(), value, "the same backend, the same player");
+}
+
+/// As in the other mode: over `max_connections` another backend serves this one
+/// request, and its cookie leads back home.
+#[test]
+fn a_full_backend_keeps_whom_another_one_serves_this_once() {
+    let gate = Gate::default();
+    let backends = ["B1", "B2"].map(|name| {
+        let hold = gate.clone();
+        Backend::scripted(name, move |exchange| {
+            exchange.read_body();
+            if exchange.request().target() == "/hold" {
+                hold.pass();
+            }
+            exchange.send(format!(
+                "HTTP/1.1 200 OK\r\nSet-Cookie: GAMESID=v\r\nContent-Length: 3\r\n\r\n{name}\n"
+            ));
+        })
+    });
+    let site = backends
+        .iter()
+        .fold(Site::http(), |site, b| site.backend_with(b, "max_connections = 1"))
+        .more(&format!("[group.web.sticky]\n{REWRITE}\n"))
+        .start();
+    let first = site.get("/").expect(200);
+    let (home, value) = (first.backend(), set(&first, "GAMESID").unwrap());
+    let cookie = format!("GAMESID={value}");
+    let mut held = site.connect();
+    held.send(format!("GET /hold HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\n\r\n"));
+    backends.iter().find(|b| b.name() == home).unwrap().wait_for_executions(2);
+    let response = get(&site, "/", &cookie).expect(200);
+    assert_ne!(response.backend(), home);
+    assert_eq!(set(&response, "GAMESID").unwrap(), value, "the binding stays");
+    gate.open();
+    held.read().expect(200);
+    assert_eq!(get(&site, "/", &cookie).expect(200).backend(), home);
 }
 
 #[test]

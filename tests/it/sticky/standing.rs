@@ -20,6 +20,11 @@ fn a_draining_backend_serves_its_own_and_takes_no_new() {
             let moved = set(&response, "SERVERID");
             assert_eq!((response.backend().as_str(), moved), ("B1", None), "{keys}");
         }
+        let page = lockgate.admin().get(&lockgate.admin_host(), "/status.json").expect(200);
+        let page: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
+        let shown = &page["games"][0]["groups"][0]["backends"][0];
+        let (state, weight) = if keys.contains("drain") { ("drain", 100) } else { ("ready", 0) };
+        assert_eq!((&shown["state"], &shown["weight"]), (&state.into(), &weight.into()));
         drop(lockgate);
     }
 }
