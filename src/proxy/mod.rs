@@ -30,6 +30,7 @@ mod pool;
 mod retry;
 mod sticky;
 mod upstream;
+mod verified;
 // 6.
 mod respond;
 

@@ -35,7 +35,7 @@ impl<'a> Binding<'a> {
             .flat_map(|field| values(request.text(field.value), sticky.name.as_bytes()))
             .take(MOST_COOKIES)
         {
-            let worth = worth(sticky, value, now);
+            let worth = worth(worker, sticky, value, now);
             let better = worth.is_ok() || verdict.is_none();
             if better {
                 verdict = Some(worth);
@@ -102,10 +102,19 @@ impl<'a> Binding<'a> {
 }
 
 /// What one cookie is worth.
-fn worth(sticky: &Sticky, value: &[u8], now: Seconds) -> Result<Bound, Reject> {
+fn worth(worker: &Worker, sticky: &Sticky, value: &[u8], now: Seconds) -> Result<Bound, Reject> {
     match &sticky.mode {
         StickyMode::Insert { life, .. } => {
-            life.check(InsertToken::verify(&sticky.keys, without_quotes(value), now)?, now)
+            let value = without_quotes(value);
+            let bound = match worker.verified.recall(sticky.id, value, now) {
+                Some(bound) => bound,
+                None => {
+                    let bound = InsertToken::verify(&sticky.keys, value, now)?;
+                    worker.verified.remember(sticky.id, value, bound, now);
+                    bound
+                }
+            };
+            life.check(bound, now)
         }
         StickyMode::Rewrite => {
             RewriteToken::verify(&sticky.keys, token_of(value).ok_or(Reject::Shape)?, now)

@@ -15,6 +15,7 @@ use super::http2::upstream::Shared as SharedUpstream;
 use super::players::Players;
 use super::pool::Pool;
 use super::sticky::StickyCounts;
+use super::verified::Verified;
 use crate::policy::balance::Cursor;
 use crate::policy::sticky::Seconds;
 use crate::state::{Live, Snapshot};
@@ -91,6 +92,8 @@ pub(super) struct Worker {
     request_ids: Cell<u64>,
     /// What clients' sticky cookies were worth.
     pub(super) sticky: StickyCounts,
+    /// Sticky cookies that were good.
+    pub(super) verified: Verified,
     /// Who was on which backend.
     pub(super) players: Players,
     date: RefCell<(u64, String)>,
@@ -121,6 +124,7 @@ impl Worker {
             dice: Cell::new(seed | 1),
             request_ids: Cell::new(seed.rotate_left(32)),
             sticky: StickyCounts::default(),
+            verified: Verified::default(),
             players: Players::default(),
             date: RefCell::default(),
         }

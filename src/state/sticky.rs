@@ -1,6 +1,8 @@
 //! What a sticky group computes once: its keys, and the text around an inserted
 //! cookie's value.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use cookie::Cookie;
 
 use crate::config::{CookieAttributes, Group, Protocol, SameSite, StickyMode};
@@ -9,6 +11,8 @@ use crate::policy::sticky::{GroupKeys, KeyRing, Life};
 /// Stickiness of a group as requests see it.
 #[derive(Debug)]
 pub struct Sticky {
+    /// Tells it from every other sticky group of this process's life, from 1.
+    pub id: u64,
     /// The cookie's name.
     pub name: String,
     /// Its backends' places are those of the group.
@@ -47,7 +51,9 @@ impl Sticky {
             },
         };
         let keys = GroupKeys::derive(secrets, game, &group.name, &names);
-        Some(Sticky { name: sticky.cookie.clone(), keys, mode })
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        Some(Sticky { id, name: sticky.cookie.clone(), keys, mode })
     }
 }
 
