@@ -13,7 +13,7 @@ use crate::policy::sticky::Seconds;
 /// Whoever was here within this many seconds counts.
 pub(crate) const WINDOW: Seconds = 5 * 60;
 /// The window moves in steps of this many seconds.
-const STEP: Seconds = 30;
+pub(super) const STEP: Seconds = 30;
 /// The steps of a window and the one that is under way.
 const STEPS: Seconds = WINDOW / STEP + 1;
 

@@ -21,6 +21,8 @@ const MOST_COOKIES: usize = 16;
 pub(super) struct Binding<'a> {
     sticky: &'a Sticky,
     pub(super) session: Session,
+    /// The player was counted a moment ago.
+    counted: bool,
     now: Seconds,
 }
 
@@ -29,13 +31,13 @@ impl<'a> Binding<'a> {
     /// that is worth something.
     pub(super) fn read(worker: &Worker, request: &Request, sticky: &'a Sticky) -> Binding<'a> {
         let now = worker.unix_seconds();
-        let mut verdict = None;
+        let (mut verdict, mut counted) = (None, false);
         for value in request
             .all(Known::Cookie)
             .flat_map(|field| values(request.text(field.value), sticky.name.as_bytes()))
             .take(MOST_COOKIES)
         {
-            let worth = worth(worker, sticky, value, now);
+            let worth = worth(worker, sticky, value, now, &mut counted);
             let better = worth.is_ok() || verdict.is_none();
             if better {
                 verdict = Some(worth);
@@ -51,13 +53,13 @@ impl<'a> Binding<'a> {
             // Half of 64 random bits.
             None => (worker.chance() >> 32) as u32,
         };
-        Binding { sticky, session: Session { bound, stays: false, tag }, now }
+        Binding { sticky, session: Session { bound, stays: false, tag }, counted, now }
     }
 
     /// The backend the request goes to has this player now. Who brings no
     /// cookie back is none: a probe, a crawler, a first visit.
     pub(super) fn note_player(&self, worker: &Worker, backend: u64) {
-        if self.session.bound.is_some() {
+        if self.session.bound.is_some() && !self.counted {
             worker.players.note(backend, self.session.tag, self.now);
         }
     }
@@ -102,12 +104,21 @@ impl<'a> Binding<'a> {
 }
 
 /// What one cookie is worth.
-fn worth(worker: &Worker, sticky: &Sticky, value: &[u8], now: Seconds) -> Result<Bound, Reject> {
+fn worth(
+    worker: &Worker,
+    sticky: &Sticky,
+    value: &[u8],
+    now: Seconds,
+    counted: &mut bool,
+) -> Result<Bound, Reject> {
     match &sticky.mode {
         StickyMode::Insert { life, .. } => {
             let value = without_quotes(value);
             let bound = match worker.verified.recall(sticky.id, value, now) {
-                Some(bound) => bound,
+                Some((bound, count)) => {
+                    *counted = !count;
+                    bound
+                }
                 None => {
                     let bound = InsertToken::verify(&sticky.keys, value, now)?;
                     worker.verified.remember(sticky.id, value, bound, now);

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 
+use super::players::STEP;
 use crate::policy::sticky::{Bound, INSERT_LEN, Seconds};
 
 /// Values remembered; a new one takes the place of another. With as many players
@@ -26,6 +27,8 @@ struct Slot {
     value: [u8; INSERT_LEN],
     bound: Bound,
     since: Seconds,
+    /// When its player was last counted.
+    counted: Seconds,
 }
 
 const EMPTY: Slot = Slot {
@@ -33,19 +36,26 @@ const EMPTY: Slot = Slot {
     value: [0; INSERT_LEN],
     bound: Bound { backend: None, first: 0, last: 0, tag: 0 },
     since: 0,
+    counted: 0,
 };
 
 impl Verified {
-    /// What this value said, if it was good.
-    pub(super) fn recall(&self, group: u64, value: &[u8], now: Seconds) -> Option<Bound> {
-        let slots = self.slots.borrow();
-        let slot = slots.get(place(value)?)?;
+    /// What this value said, if it was good; and whether its player has to be
+    /// counted, which is so once in [`STEP`] seconds.
+    pub(super) fn recall(&self, group: u64, value: &[u8], now: Seconds) -> Option<(Bound, bool)> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.get_mut(place(value)?)?;
         let value: &[u8; INSERT_LEN] = value.try_into().ok()?;
         // All bytes are compared, whatever the first ones say: how long it takes
         // must not tell a forger how far he got.
         let differ = slot.value.iter().zip(value).fold(0, |all, (a, b)| all | (a ^ b));
         let lasts = now.saturating_sub(slot.since) < LASTS && now >= slot.since;
-        (slot.group == group && differ == 0 && lasts).then_some(slot.bound)
+        if slot.group != group || differ != 0 || !lasts {
+            return None;
+        }
+        let count = slot.counted / STEP != now / STEP;
+        slot.counted = now;
+        Some((slot.bound, count))
     }
 
     /// This value was verified.
@@ -56,7 +66,7 @@ impl Verified {
             slots.resize(SLOTS, EMPTY);
         }
         if let Some(slot) = slots.get_mut(place) {
-            *slot = Slot { group, value, bound, since: now };
+            *slot = Slot { group, value, bound, since: now, counted: now };
         }
     }
 }
@@ -85,8 +95,9 @@ mod tests {
         let value = [b'a'; INSERT_LEN];
         assert_eq!(verified.recall(1, &value, NOW), None);
         verified.remember(1, &value, bound(7), NOW);
-        assert_eq!(verified.recall(1, &value, NOW), Some(bound(7)));
-        assert_eq!(verified.recall(1, &value, NOW + 59), Some(bound(7)));
+        assert_eq!(verified.recall(1, &value, NOW), Some((bound(7), false)));
+        assert_eq!(verified.recall(1, &value, NOW + 59), Some((bound(7), true)));
+        assert_eq!(verified.recall(1, &value, NOW + 59), Some((bound(7), false)));
         assert_eq!(verified.recall(1, &value, NOW + 60), None);
         assert_eq!(verified.recall(1, &value, NOW - 1), None, "a clock set back");
         assert_eq!(verified.recall(2, &value, NOW), None, "of another group");
