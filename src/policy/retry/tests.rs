@@ -1,3 +1,5 @@
+//! The decisions by example, under the names of their rows.
+
 use super::*;
 
 const USUAL: Settings =

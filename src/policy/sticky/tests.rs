@@ -1,3 +1,5 @@
+//! The decisions by example, under the names of their rows.
+
 use super::cookies::{CookieNames, token_of, token_place, values, without_ours};
 use super::*;
 
