@@ -111,7 +111,8 @@ pub struct Progress {
     /// Executing it twice does no harm: by its method (RFC 9110 9.2.2), or
     /// because it carries a key by which the application knows it again.
     pub idempotent: bool,
-    /// All of the body that was sent is still there to be sent again.
+    /// All of the body that was taken off the client, if any, is still there to be
+    /// sent again.
     pub replayable: bool,
 }
 
@@ -162,7 +163,7 @@ pub enum Stop {
 #[must_use]
 pub fn next(settings: &Settings, progress: &Progress, failed: Failed) -> Next {
     let give_up = Next::GiveUp;
-    if failed.sent && !progress.replayable {
+    if !progress.replayable {
         return give_up(Stop::BodyGone);
     }
     let may_repeat = !failed.sent || progress.idempotent;

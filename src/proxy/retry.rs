@@ -12,7 +12,7 @@ use super::pick::{Picked, pick_backend};
 use super::respond::{self, Place};
 use super::route::Route;
 use super::sticky::Binding;
-use crate::config::Retry;
+use crate::config::{Retry, Upstream};
 use crate::policy::health::Blame;
 use crate::policy::retry::{self, Kind, Next, Progress, next};
 use crate::state::Group;
@@ -97,7 +97,10 @@ impl<'a, 'r> Tries<'a, 'r> {
 
     /// The request's body, kept as far as it may be needed once more.
     fn upload(&self) -> Pump {
-        let once = !self.idempotent && !self.settings.settings.non_idempotent;
+        // A backend that speaks HTTP/2 may say later that it did not look at it.
+        let once = !self.idempotent
+            && !self.settings.settings.non_idempotent
+            && !matches!(self.group.config.protocol, Upstream::H2c);
         let keep = self.settings.body_buffer;
         forward::upload(self.cx, self.request, &self.route, keep, once)
     }
@@ -211,7 +214,8 @@ impl<'a, 'r> Tries<'a, 'r> {
     /// There is no further attempt: the last real answer, or this failure.
     fn give_up(&mut self, failure: Failure) -> Step<'a> {
         match self.answer.take() {
-            Some(answer) if failure.cause != Cause::ClientGone => {
+            // What the client did wrong is said, whatever a backend answered before.
+            Some(answer) if !failure.cause.is_clients() => {
                 self.log(&failure);
                 self.done(answer)
             }

@@ -595,6 +595,31 @@ fn a_backend_that_takes_few_may_say_so_late() {
     });
 }
 
+/// RFC 9113 8.7: the backend did not look at it, so a POST may go elsewhere.
+#[test]
+fn a_refused_stream_goes_to_the_next_backend_whatever_its_method() {
+    let refusing = |reason| {
+        H2Backend::scripted("B1", move |mut call| async move {
+            call.reset(reason);
+        })
+    };
+    let b2 = H2Backend::echoing("B2");
+    let site = |b1: &H2Backend| {
+        Site::https()
+            .group("protocol = \"h2c\"")
+            .address(&b1.address())
+            .address_with(&b2.address(), "backup = true")
+            .start()
+    };
+    let b1 = refusing(Reason::REFUSED_STREAM);
+    let response = site(&b1).post("/", b"once").expect(200);
+    assert_eq!(response.body, b"once");
+    // Any other reset says nothing of the kind.
+    let b1 = refusing(Reason::INTERNAL_ERROR);
+    site(&b1).post("/", b"once").expect(502);
+    assert_eq!(b2.requests().len(), 1);
+}
+
 #[test]
 fn after_goaway_what_is_under_way_ends_and_the_next_takes_a_new_connection() {
     let go = Arc::new(Notify::new());

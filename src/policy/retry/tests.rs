@@ -22,9 +22,9 @@ const FREE: Next = Next::Elsewhere { charged: false };
 fn re_01_re_02_what_nobody_saw_moves_on_for_any_method() {
     assert_eq!(next(&USUAL, &FIRST, REFUSED), FREE);
     assert_eq!(next(&USUAL, &Progress { sent_to: 0, ..POST }, REFUSED), FREE);
-    // A body that was not touched needs not be kept either.
-    let untouched = Progress { replayable: false, ..POST };
-    assert_eq!(next(&USUAL, &untouched, REFUSED), FREE);
+    // Nobody saw it, but what was read of it is gone (a refused HTTP/2 stream).
+    let gone = Progress { replayable: false, ..POST };
+    assert_eq!(next(&USUAL, &gone, REFUSED), Next::GiveUp(Stop::BodyGone));
 }
 
 #[test]

@@ -175,6 +175,12 @@ impl Exchange {
     }
 }
 
+/// By the backend's own word.
+fn was_refused(error: &h2::Error) -> bool {
+    let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+    error.is_remote() && (refused || error.is_go_away())
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         let usage = &self.connection.usage;
@@ -201,14 +207,17 @@ impl Source for Exchange {
     fn poll_fill(&mut self, task: &mut Context<'_>, much: bool) -> Poll<io::Result<usize>> {
         if let Some(response) = &mut self.response {
             if let Poll::Ready(Some(interim)) = response.poll_informational(task) {
-                let (parts, ()) = interim.map_err(broken)?.into_parts();
+                let interim = interim.map_err(|error| {
+                    self.refused = was_refused(&error);
+                    broken(error)
+                })?;
+                let (parts, ()) = interim.into_parts();
                 self.head = Buffer::small();
                 heads::from_backend(&mut self.head, &parts, false);
                 return Poll::Ready(Ok(self.head.len()));
             }
             let response = ready!(Pin::new(response).poll(task)).map_err(|error| {
-                let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
-                self.refused = error.is_remote() && (refused || error.is_go_away());
+                self.refused = was_refused(&error);
                 broken(error)
             })?;
             self.response = None;
