@@ -1,7 +1,7 @@
 //! Passive health (SEMANTICS PH, DESIGN 4.5), and what it means to clients that
 //! are bound (CI-13, CR-10, CR-11).
 
-use crate::support::{Backend, Port, Site, SiteBuilder, eventually};
+use crate::support::{Backend, Exchange, Port, Site, SiteBuilder, eventually};
 
 /// A group with B1, where nobody listens yet, and B2.
 fn beside(port: &Port, keys: &str, b2: &Backend, more: &str) -> Site {
@@ -196,25 +196,34 @@ fn a_client_whose_backend_times_out_is_served_elsewhere_and_stays_bound() {
 fn cr_10_cr_11_a_rewritten_cookie_follows_when_the_application_sets_it() {
     let port = Port::reserve();
     let script = |name: &'static str| {
-        Backend::scripted(name, move |exchange| {
+        move |exchange: &mut Exchange<'_>| {
             let sets = exchange.request().target() == "/set";
             let line = if sets { "Set-Cookie: G=v\r\n" } else { "" };
             exchange.send(format!("HTTP/1.1 200 OK\r\n{line}Content-Length: 3\r\n\r\n{name}\n"));
-        })
+        }
     };
-    let b1 = script("B1");
+    let b1 = Backend::scripted("B1", script("B1"));
+    let b2 = Backend::scripted_at("B2", port.number(), script("B2"));
     let site = Site::http()
-        .address_with(&b1.address(), "name = \"one\"")
-        .address_with(&port.refusing_address(), "name = \"two\", fail_timeout = \"30s\"")
+        .backend(&b1)
+        .address_with(&port.refusing_address(), "fail_timeout = \"30s\"")
         .more("[group.web.sticky]\nmode = \"rewrite\"\ncookie = \"G\"\n")
         .start();
-    // While the second is away everybody is on the first.
-    let response = site.get("/set").expect(200);
-    let cookie = response.value("set-cookie");
-    let ask = |target: &str| {
+    let cookie = loop {
+        let response = site.get("/set").expect(200);
+        if response.backend() == "B2" {
+            break response.value("set-cookie");
+        }
+    };
+    let ask = |target: &str, cookie: &str| {
         site.request(format!("GET {target} HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\n\r\n"))
     };
-    assert!(ask("/").expect(200).values("set-cookie").is_empty());
-    let again = ask("/set").expect(200);
-    assert_eq!(again.value("set-cookie"), cookie, "the same backend, the same player");
+    assert_eq!(ask("/", &cookie).expect(200).backend(), "B2");
+    drop(b2);
+    let elsewhere = ask("/", &cookie).expect(200);
+    assert_eq!((elsewhere.backend().as_str(), elsewhere.values("set-cookie")), ("B1", vec![]));
+    let new = ask("/set", &cookie).expect(200).value("set-cookie");
+    assert!(new != cookie && new.ends_with("~v"), "{new}");
+    let again = ask("/set", &new).expect(200);
+    assert_eq!(again.value("set-cookie"), new, "it names the backend it is on");
 }

@@ -227,7 +227,7 @@ fn a_cookie_is_renewed_after_a_tenth_of_idle() {
 }
 
 #[test]
-fn where_a_bound_request_goes() {
+fn ci_12_ci_14_where_a_bound_request_goes() {
     let ready = Standing::default();
     let ejected = |why| Standing { ejected: Some(why), ..ready };
     let wanted = |admin| Standing { admin, ..ready };

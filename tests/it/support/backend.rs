@@ -101,13 +101,26 @@ impl Backend {
     /// The same as [`Backend::named`] on this address and port, also where a
     /// [`super::Port`] holds it.
     pub(crate) fn at(name: &str, ip: &str, port: u16) -> Self {
+        Self::start_at(name, ip, port, Script::Requests(Box::new(by_path)))
+    }
+
+    /// [`Backend::scripted`] on this port of 127.0.0.1.
+    pub(crate) fn scripted_at(
+        name: &str,
+        port: u16,
+        script: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_at(name, "127.0.0.1", port, Script::Requests(Box::new(script)))
+    }
+
+    fn start_at(name: &str, ip: &str, port: u16, script: Script) -> Self {
         use socket2::{Domain, Socket, Type};
         let address = SocketAddr::new(ip.parse().unwrap(), port);
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         socket.set_reuse_port(true).unwrap();
         socket.bind(&address.into()).unwrap();
         socket.listen(128).unwrap();
-        Self::start_on(socket.into(), name, Script::Requests(Box::new(by_path)))
+        Self::start_on(socket.into(), name, script)
     }
 
     fn start(name: &str, script: Script) -> Self {
