@@ -3,7 +3,7 @@
 //! primary, the second its backup, so that it is known who is asked first.
 
 use crate::support::{
-    Backend, Client, H2, Port, Response, Site, SiteBuilder, chunked, eventually, pattern,
+    Backend, Client, H2, Port, Response, Silent, Site, SiteBuilder, chunked, eventually, pattern,
 };
 
 /// `first` is asked, then `second`.
@@ -126,6 +126,18 @@ fn a_body_whose_rest_still_comes_goes_on_at_the_next_backend() {
     client.send(&body[10_000..]);
     from(client.read(), "B2");
     assert!(b2.request().body == body, "not the same bytes");
+}
+
+#[test]
+fn re_07_a_connect_that_nobody_answers_moves_on_after_connect_timeout() {
+    let (silent, b2) = (Silent::new(), Backend::named("B2"));
+    let site = Site::http()
+        .address(&silent.address())
+        .backend_with(&b2, "backup = true")
+        .group("connect_timeout = \"300ms\"")
+        .start();
+    from(site.post("/", b"once"), "B2");
+    site.lockgate.wait_for_log(&["attempt failed", "cause=connect_timeout"]);
 }
 
 #[test]
