@@ -7,9 +7,8 @@ use std::cell::RefCell;
 use super::players::STEP;
 use crate::policy::sticky::{Bound, INSERT_LEN, Seconds};
 
-/// Values remembered; a new one takes the place of another. With as many players
-/// on a worker about a third of their requests are verified anew.
-const SLOTS: usize = 1024;
+/// Pairs of values remembered; a new one takes the place of one of its pair.
+const PAIRS: usize = 512;
 /// Remembered for this many seconds: what made a value good, its key above all,
 /// is looked at again from time to time.
 const LASTS: Seconds = 60;
@@ -17,7 +16,7 @@ const LASTS: Seconds = 60;
 /// See the module. Takes its room (100 KiB) with the first cookie.
 #[derive(Debug, Default)]
 pub(super) struct Verified {
-    slots: RefCell<Vec<Slot>>,
+    slots: RefCell<Vec<[Slot; 2]>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,13 +43,10 @@ impl Verified {
     /// counted, which is so once in [`STEP`] seconds.
     pub(super) fn recall(&self, group: u64, value: &[u8], now: Seconds) -> Option<(Bound, bool)> {
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.get_mut(place(value)?)?;
         let value: &[u8; INSERT_LEN] = value.try_into().ok()?;
-        // All bytes are compared, whatever the first ones say: how long it takes
-        // must not tell a forger how far he got.
-        let differ = slot.value.iter().zip(value).fold(0, |all, (a, b)| all | (a ^ b));
-        let lasts = now.saturating_sub(slot.since) < LASTS && now >= slot.since;
-        if slot.group != group || differ != 0 || !lasts {
+        let pair = slots.get_mut(pair(value))?;
+        let slot = pair.iter_mut().find(|slot| slot.group == group && same(&slot.value, value))?;
+        if now < slot.since || now - slot.since >= LASTS {
             return None;
         }
         let count = slot.counted / STEP != now / STEP;
@@ -60,23 +56,33 @@ impl Verified {
 
     /// This value was verified.
     pub(super) fn remember(&self, group: u64, value: &[u8], bound: Bound, now: Seconds) {
-        let (Some(place), Ok(value)) = (place(value), value.try_into()) else { return };
+        let Ok(value) = <&[u8; INSERT_LEN]>::try_from(value) else { return };
         let mut slots = self.slots.borrow_mut();
         if slots.is_empty() {
-            slots.resize(SLOTS, EMPTY);
+            slots.resize(PAIRS, [EMPTY; 2]);
         }
-        if let Some(slot) = slots.get_mut(place) {
-            *slot = Slot { group, value, bound, since: now, counted: now };
-        }
+        let Some(pair) = slots.get_mut(pair(value)) else { return };
+        // Of the two the one that was not asked for longer goes.
+        let [one, other] = pair;
+        let old = one.group == group && same(&one.value, value) || one.counted <= other.counted;
+        let slot = if old { one } else { other };
+        *slot = Slot { group, value: *value, bound, since: now, counted: now };
     }
 }
 
-/// By characters in the middle of the signature, which are as good as random.
-fn place(value: &[u8]) -> Option<usize> {
-    let [.., a, b, c, d, _, _, _, _] = *value else { return None };
+/// All bytes are compared, whatever the first ones say: how long it takes must not
+/// tell a forger how far he got.
+fn same(one: &[u8; INSERT_LEN], other: &[u8; INSERT_LEN]) -> bool {
+    one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+}
+
+/// Where a value may stand: by characters of its signature, which are as good as
+/// random.
+fn pair(value: &[u8; INSERT_LEN]) -> usize {
+    let [.., a, b, c, d, _, _, _, _] = *value;
     let mixed = u32::from_le_bytes([a, b, c, d]).wrapping_mul(0x9E37_79B1);
-    // The upper ten bits: fewer than the slots there are.
-    usize::try_from(mixed >> 22).ok()
+    // The upper nine bits: fewer than the pairs there are.
+    (mixed >> 23) as usize
 }
 
 #[cfg(test)]
@@ -114,6 +120,21 @@ mod tests {
             assert_eq!(verified.recall(1, &other, NOW), None, "{at}");
         }
         assert_eq!(verified.recall(1, &value[1..], NOW), None);
+    }
+
+    #[test]
+    fn two_values_of_one_place_stay() {
+        let verified = Verified::default();
+        let values = [b'a', b'b', b'c'].map(|first| {
+            let mut value = [b'z'; INSERT_LEN];
+            value[0] = first;
+            value
+        });
+        for (value, at) in values.iter().zip([NOW, NOW + 1, NOW + 2]) {
+            verified.remember(1, value, bound(u32::from(value[0])), at);
+        }
+        let known = values.map(|value| verified.recall(1, &value, NOW + 3).is_some());
+        assert_eq!(known, [false, true, true], "the oldest made room");
     }
 
     #[test]
