@@ -620,6 +620,37 @@ fn a_refused_stream_goes_to_the_next_backend_whatever_its_method() {
     assert_eq!(b2.requests().len(), 1);
 }
 
+/// RFC 9113 6.8: what is above GOAWAY's last id was not looked at either.
+#[test]
+fn a_request_that_crosses_goaway_goes_to_the_next_backend() {
+    let b1 = Backend::raw("B1", |stream| {
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        // Last id 0, no error.
+        let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let _ = stream.write_all(&settings);
+        let (mut bytes, mut total) = ([0; 4096], 0);
+        // Preface, SETTINGS and WINDOW_UPDATE are less than that; with the
+        // request's head and body they are more.
+        while total < 200 {
+            match stream.read(&mut bytes) {
+                Ok(count) if count > 0 => total += count,
+                _ => return,
+            }
+        }
+        let _ = stream.write_all(&goaway);
+        while stream.read(&mut bytes).is_ok_and(|count| count > 0) {}
+    });
+    let b2 = H2Backend::echoing("B2");
+    let site = Site::https()
+        .group("protocol = \"h2c\"")
+        .address(&b1.address())
+        .address_with(&b2.address(), "backup = true")
+        .start();
+    let body = pattern(2000);
+    assert!(site.post("/", &body).expect(200).body == body, "not the same bytes");
+    assert_eq!(b1.connections(), 1);
+}
+
 #[test]
 fn after_goaway_what_is_under_way_ends_and_the_next_takes_a_new_connection() {
     let go = Arc::new(Notify::new());
