@@ -175,6 +175,16 @@ impl Pump {
         self
     }
 
+    /// A pump that has come as far as this one and moves nothing any more.
+    pub(super) fn nothing_more(&self, limits: HeadLimits) -> Pump {
+        Pump {
+            ended: self.ended,
+            finished: self.finished,
+            delivered: self.delivered,
+            ..Pump::new(BodyDecoder::empty(), Framing::Plain, None, limits, Buffer::none())
+        }
+    }
+
     /// All that was taken off the source can be sent again.
     pub(super) fn is_replayable(&self) -> bool {
         self.content == 0 || self.kept.is_some()

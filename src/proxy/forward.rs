@@ -178,10 +178,11 @@ impl<'a> Attempt<'a> {
     /// Takes the request's body for an attempt elsewhere. If this one's response
     /// has to do after all it gets no more of it.
     pub(super) fn take_upload(&mut self) -> Pump {
-        let nothing = BodyDecoder::empty();
-        let done = Pump::new(nothing, Framing::Plain, None, self.limits, Buffer::none());
-        self.upload_broken.get_or_insert_with(|| io::ErrorKind::BrokenPipe.into());
-        std::mem::replace(&mut self.upload, done)
+        let rest = self.upload.nothing_more(self.limits);
+        if !rest.finished {
+            self.upload_broken.get_or_insert_with(|| io::ErrorKind::BrokenPipe.into());
+        }
+        std::mem::replace(&mut self.upload, rest)
     }
 }
 

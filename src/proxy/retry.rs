@@ -120,19 +120,25 @@ impl<'a, 'r> Tries<'a, 'r> {
     fn answered(&mut self, mut attempt: Box<Attempt<'a>>) -> Step<'a> {
         let status = attempt.status();
         let kind = Kind::Status(status);
-        if status < 400 || !self.settings.settings.on.contains(kind) {
-            self.group.note_success(attempt.picked.place);
-            return self.done(attempt);
-        }
-        self.sent_to += 1;
-        let failed = retry::Failed { kind, sent: true, stale: false };
-        let upload = attempt.take_upload();
-        let Next::Elsewhere { .. } = self.next(failed, &upload, attempt.start) else {
+        let place = attempt.picked.place;
+        let other = match status >= 400 && self.settings.settings.on.contains(kind) {
+            false => None,
+            true => {
+                self.sent_to += 1;
+                self.tried.push(place);
+                let failed = retry::Failed { kind, sent: true, stale: false };
+                match self.next(failed, &attempt.upload, attempt.start) {
+                    Next::Elsewhere { charged } => self.pick_replay(charged).ok(),
+                    _ => None,
+                }
+            }
+        };
+        let Some(other) = other else {
+            // An answer that goes to the client counts as one (nginx).
+            self.group.note_success(place);
             return self.done(attempt);
         };
-        let place = attempt.picked.place;
-        self.tried.push(place);
-        let Ok(other) = self.pick_replay(true) else { return self.done(attempt) };
+        let upload = attempt.take_upload();
         self.group.note_failure(place, Blame::Request, Cause::Status(status).name());
         self.keep_binding(place, Blame::Request);
         let failure = Failure::new(Cause::Status(status), Phase::Response);

@@ -171,6 +171,21 @@ fn re_09_a_listed_status_moves_on() {
     assert_eq!(b2.executions(), 1);
 }
 
+/// That a status is listed costs nobody his connection.
+#[test]
+fn a_listed_status_that_goes_to_the_client_keeps_both_connections() {
+    let (b1, b2) = (failing("B1", 503), failing("B2", 503));
+    let site = site(&b1, &b2, "on = [\"http_503\"]");
+    let mut client = site.connect();
+    for _ in 0..3 {
+        client.post("a.test", "/", b"not twice").expect(503);
+        assert_eq!(client.get("a.test", "/").expect(503).text(), "B2");
+    }
+    assert_eq!((b2.connections(), b2.executions()), (1, 3));
+    // The GETs' answers that were passed by lie unread: only those cost one.
+    assert!(b1.connections() <= 4, "{}", b1.connections());
+}
+
 #[test]
 fn re_10_the_last_real_answer_goes_to_the_client() {
     let (b1, b2) = (failing("B1", 500), failing("B2", 500));
