@@ -60,8 +60,8 @@ fn the_secret_is_made_once_and_kept() {
 
     let mut second = setup.start();
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
-    assert_eq!(second.terminate(), 0);
-    assert!(!second.log().contains("secret"), "{}", second.log());
+    let log = second.log_to_the_end();
+    assert!(!log.contains("secret"), "{log}");
     // Another directory gets another one.
     let (other, _port) = self::setup();
     let mut lockgate = other.start();
@@ -111,8 +111,8 @@ fn a_secret_of_lockgate_toml_needs_none_of_the_state() {
     let named = named.any_file("keys", &format!("{SECRET}\n")).top("secret_file = \"keys\"");
     let mut other = named.start();
     for lockgate in [&mut lockgate, &mut other] {
-        assert_eq!(lockgate.terminate(), 0);
-        assert!(!lockgate.log().contains(SECRET), "{}", lockgate.log());
+        let log = lockgate.log_to_the_end();
+        assert!(!log.contains(SECRET), "{log}");
     }
     assert!(!state_file(&named).exists());
 }

@@ -226,7 +226,7 @@ fn messages_of_tls_itself_behind_a_response_harm_nothing() {
         exchange.echo();
         exchange.change_keys();
     });
-    let site = site(&b1.address(), OURS);
+    let mut site = site(&b1.address(), OURS);
     for round in 0..30 {
         let target = format!("/{round}");
         let text = match round % 2 {
@@ -236,7 +236,8 @@ fn messages_of_tls_itself_behind_a_response_harm_nothing() {
         assert!(text.contains(&format!(" /{round} HTTP")), "{text}");
     }
     assert_eq!(b1.executions(), 30, "nothing is sent twice");
-    assert!(!site.lockgate.log().contains("cause="), "{}", site.lockgate.log());
+    let log = site.lockgate.log_to_the_end();
+    assert!(!log.contains("cause="), "{log}");
 }
 
 /// A response of exactly this size, head and all.
@@ -433,7 +434,7 @@ fn a_body_that_ends_without_close_notify_is_cut() {
             exchange.send("HTTP/1.1 200 OK\r\n\r\nall there is");
             if said { exchange.close() } else { exchange.cut() }
         });
-        let site = site(&b1.address(), OURS);
+        let mut site = site(&b1.address(), OURS);
         for request in
             ["GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", "GET / HTTP/1.0\r\nHost: a.test\r\n\r\n"]
         {
@@ -447,7 +448,8 @@ fn a_body_that_ends_without_close_notify_is_cut() {
                 site.lockgate.wait_for_log(&["cause=body_closed", "phase=body"]);
             }
         }
-        assert_eq!(site.lockgate.log().contains("cause="), !said, "{}", site.lockgate.log());
+        let log = site.lockgate.log_to_the_end();
+        assert_eq!(log.contains("cause="), !said, "{log}");
     }
 }
 
@@ -458,9 +460,10 @@ fn a_body_of_known_length_needs_no_close_notify() {
         exchange.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nwhole");
         exchange.cut();
     });
-    let site = site(&b1.address(), OURS);
+    let mut site = site(&b1.address(), OURS);
     for _ in 0..5 {
         assert_eq!(site.get("/").expect(200).text(), "whole");
     }
-    assert!(!site.lockgate.log().contains("cause=body"), "{}", site.lockgate.log());
+    let log = site.lockgate.log_to_the_end();
+    assert!(!log.contains("cause=body"), "{log}");
 }

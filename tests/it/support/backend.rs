@@ -16,6 +16,7 @@ use super::{DEADLINE, eventually};
 pub(crate) struct Backend {
     shared: Arc<Shared>,
     address: SocketAddr,
+    accepting: Option<thread::JoinHandle<()>>,
 }
 
 /// A request as the backend saw it.
@@ -142,8 +143,8 @@ impl Backend {
             stopped: AtomicBool::new(false),
         });
         let of_thread = Arc::clone(&shared);
-        thread::spawn(move || accept(&listener, &of_thread));
-        Self { shared, address }
+        let accepting = Some(thread::spawn(move || accept(&listener, &of_thread)));
+        Self { shared, address, accepting }
     }
 
     /// `127.0.0.1:PORT`, as a drop-in names it.
@@ -231,7 +232,11 @@ impl Backend {
 impl Drop for Backend {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
+        // Wakes the thread; once it has ended the port refuses.
         let _ = TcpStream::connect(self.address);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
         for stream in self.shared.streams.lock().unwrap().drain(..) {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
@@ -313,13 +318,13 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         shared.connections.fetch_add(1, Ordering::SeqCst);
         shared.open.fetch_add(1, Ordering::SeqCst);
+        shared.streams.lock().unwrap().extend(stream.try_clone());
         let shared = Arc::clone(shared);
         thread::spawn(move || {
             let mut stream = stream;
             stream.set_nodelay(true).unwrap();
             stream.set_read_timeout(Some(DEADLINE * 2)).unwrap();
             stream.set_write_timeout(Some(DEADLINE * 2)).unwrap();
-            shared.streams.lock().unwrap().extend(stream.try_clone());
             match &shared.script {
                 Script::Connections(script) => script(&mut stream),
                 Script::Requests(script) => serve(&shared, script.as_ref(), &mut stream),

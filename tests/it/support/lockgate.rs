@@ -35,6 +35,7 @@ pub(crate) struct Lockgate {
     directory: Arc<TempDir>,
     stdout: Receiver<String>,
     log: Arc<Mutex<String>>,
+    reader: Option<thread::JoinHandle<()>>,
     admin: u16,
     listening: Vec<String>,
 }
@@ -180,10 +181,10 @@ impl Setup {
         }
         let mut child = command.spawn().unwrap();
         let log = Arc::<Mutex<String>>::default();
-        if let Some(stderr) = child.stderr.take() {
+        let reader = child.stderr.take().map(|stderr| {
             let log = Arc::clone(&log);
-            copy_lines(stderr, move |line| log.lock().unwrap().push_str(&(line + "\n")));
-        }
+            copy_lines(stderr, move |line| log.lock().unwrap().push_str(&(line + "\n")))
+        });
         let (sender, stdout) = channel();
         copy_lines(child.stdout.take().unwrap(), move |line| drop(sender.send(line)));
         let mut lockgate = Lockgate {
@@ -191,6 +192,7 @@ impl Setup {
             directory: Arc::clone(&self.directory),
             stdout,
             log,
+            reader,
             admin: 0,
             listening: Vec::new(),
         };
@@ -244,6 +246,17 @@ impl Lockgate {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its whole log: it is stopped for that. What is missing in [`Lockgate::log`]
+    /// may only not have been written yet.
+    #[track_caller]
+    pub(crate) fn log_to_the_end(&mut self) -> String {
+        assert_eq!(self.terminate(), 0);
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.log()
     }
 
     /// Its log so far.
@@ -368,12 +381,15 @@ fn collect(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> 
     })
 }
 
-fn copy_lines(from: impl Read + Send + 'static, mut to: impl FnMut(String) + Send + 'static) {
+fn copy_lines(
+    from: impl Read + Send + 'static,
+    mut to: impl FnMut(String) + Send + 'static,
+) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
             to(line);
         }
-    });
+    })
 }
 
 /// The certificates a drop-in's HTTPS listeners look for, by the first domain

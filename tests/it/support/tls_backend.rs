@@ -21,6 +21,7 @@ use super::{Authority, DEADLINE, Leaf, Recorded, eventually};
 pub(crate) struct TlsBackend {
     shared: Arc<Shared>,
     address: SocketAddr,
+    accepting: Option<thread::JoinHandle<()>>,
 }
 
 /// What the TLS side of a backend is.
@@ -160,8 +161,8 @@ impl TlsBackend {
             stopped: AtomicBool::new(false),
         });
         let of_thread = Arc::clone(&shared);
-        thread::spawn(move || accept(&listener, &of_thread));
-        Self { shared, address }
+        let accepting = Some(thread::spawn(move || accept(&listener, &of_thread)));
+        Self { shared, address, accepting }
     }
 
     /// `127.0.0.1:PORT`, as a drop-in names it.
@@ -199,7 +200,11 @@ impl TlsBackend {
 impl Drop for TlsBackend {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
+        // Wakes the thread; once it has ended the port refuses.
         let _ = TcpStream::connect(self.address);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
         for stream in self.shared.streams.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -343,13 +348,13 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         if shared.stopped.load(Ordering::SeqCst) {
             return;
         }
+        shared.streams.lock().unwrap().extend(tcp.try_clone());
         let shared = Arc::clone(shared);
         thread::spawn(move || {
             tcp.set_nodelay(true).unwrap();
             tcp.set_read_timeout(Some(DEADLINE * 2)).unwrap();
             tcp.set_write_timeout(Some(DEADLINE * 2)).unwrap();
             let peer = tcp.peer_addr().ok();
-            shared.streams.lock().unwrap().extend(tcp.try_clone());
             if let Err(error) = connection(&shared, &tcp) {
                 shared.failures.lock().unwrap().push(error.to_string());
             }
