@@ -19,7 +19,8 @@
 //!    ([`policy::sticky`]), `proxy/pick.rs` picks a backend
 //!    ([`policy::balance`]).
 //! 5. `proxy/retry.rs` makes one attempt after the other where that is allowed
-//!    ([`policy::retry`]), and tells `state/health.rs` how each went.
+//!    ([`policy::retry`]), and tells `state/health.rs` how each went; what
+//!    `control/prober.rs` found meanwhile is one flag beside it.
 //!    `proxy/forward.rs` is one attempt: it takes a kept connection (`proxy/pool.rs`) or opens
 //!    one (`proxy/connect.rs`), writes the head (`proxy/headers.rs`), and brings
 //!    the response's.

@@ -13,6 +13,7 @@ use super::certificate::Certificates;
 use super::diagnostic::shown;
 use super::keys;
 use super::model::{AdminState, Backend, BackendAddress, Group};
+use super::probe;
 use super::settings::{GroupSettings, HashKeyUse, unknown_name};
 use super::sticky::{self, StickyPlace};
 use super::table::{Item, Table};
@@ -44,12 +45,14 @@ pub(super) fn read(
     let table = item.table(&keys::GROUP)?;
     let settings = defaults.overridden(&table, HashKeyUse::Allowed);
     let sticky = table.get("sticky").and_then(|sticky| sticky::read(&sticky, item.name));
+    let protocol = upstream::read(&table, certificates);
     let group = Group {
         name: item.name.into(),
         line: table.notes.source.line(item.key.start),
         balance: settings.balance,
         backends: backends(item, &table, places),
-        protocol: upstream::read(&table, certificates),
+        probe: probe::read(&table, &protocol),
+        protocol,
         keepalive: settings.keepalive,
         idle_timeout: settings.idle_timeout,
         max_idle: settings.max_idle,

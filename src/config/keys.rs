@@ -35,10 +35,14 @@ tables! {
     ];
     GROUP = "`[group.NAME]`": [
         "balance" "hash_key" "backends" "protocol" "tls" "keepalive" "idle_timeout" "max_idle" "connect_timeout"
-        "response_timeout" "tunnel_timeout" "all_down" "sticky" "retry"
+        "response_timeout" "tunnel_timeout" "all_down" "sticky" "probe" "retry"
     ];
     RETRY = "`[group.NAME.retry]`": [
         "on" "tries" "timeout" "non_idempotent" "idempotency_key" "body_buffer" "budget"
+    ];
+    PROBE = "`[group.NAME.probe]`": [
+        "type" "method" "path" "host" "port" "interval" "timeout" "healthy_threshold"
+        "unhealthy_threshold" "expect"
     ];
     STICKY = "`[group.NAME.sticky]`": [
         "mode" "cookie" "idle" "max_life" "domain" "path" "secure" "http_only" "same_site"

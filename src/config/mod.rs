@@ -31,6 +31,7 @@ mod group;
 mod keys;
 mod listener;
 mod notes;
+mod probe;
 mod process;
 mod read;
 mod retry;
@@ -58,7 +59,7 @@ pub use model::*;
 pub use secret::{
     Rotated, SecretFault, SecretPlace, parse_secrets, read_secret_file, rotate_secrets, show_time,
 };
-pub use units::parse_duration;
+pub use units::{parse_duration, show_duration};
 
 use certificate::Certificates;
 use conflicts::Taken;

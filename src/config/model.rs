@@ -16,8 +16,10 @@ use crate::policy::route::Domain;
 use crate::policy::sticky::KeyRing;
 
 mod group;
+mod probe;
 
 pub use group::*;
+pub use probe::*;
 
 /// Everything that was read and found good.
 #[derive(Debug)]

@@ -31,7 +31,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// The form [`parse_duration`] reads, in the largest units: `1m30s`.
-pub(super) fn show_duration(duration: Duration) -> String {
+#[must_use]
+pub fn show_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut shown = String::new();
     for (name, milliseconds) in TIMES {

@@ -3,6 +3,7 @@
 mod admin;
 pub mod demo;
 mod lock;
+mod prober;
 mod resolver;
 pub mod secret;
 pub mod server;

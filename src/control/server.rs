@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 
 use super::admin::{self, Status};
 use super::lock::StateLock;
+use super::prober::{self, Prober};
 use super::resolver;
 use super::secret;
 use super::sockets::{self, Bound};
@@ -63,6 +64,7 @@ pub fn run(
     };
     let snapshot = Snapshot::build(config, 1, &secrets).map_err(|error| error.to_string())?;
     let dns = process.dns_servers.clone();
+    let probes = prober::connections(&snapshot);
     let bound = sockets::bind(&snapshot, workers);
     for problem in &bound.failed {
         error!("{problem}");
@@ -70,7 +72,7 @@ pub fn run(
     if bound.addresses.is_empty() {
         return Err(bound.failed.first().cloned().unwrap_or_else(|| "no listener".into()));
     }
-    let max_connections = process.limits.connections.unwrap_or(affordable(descriptors));
+    let max_connections = process.limits.connections.unwrap_or(affordable(descriptors, probes));
     let shared = Arc::new(Shared {
         live: Live::new(snapshot),
         connections: AtomicUsize::new(0),
@@ -95,6 +97,8 @@ pub fn run(
         let Bound { sockets, addresses, .. } = bound;
         let own = addresses.iter().map(|(_, address)| *address).chain([admin_address]).collect();
         resolver::start(&shared.live.load(), &dns, own).await?;
+        let mut prober = Prober::default();
+        prober.follow(&shared.live.load());
         let mut crew = Crew::start(&shared, sockets);
         // It is set here alone.
         let _ = status.asker.set(Asker::new(Arc::clone(&shared), crew.workers()));
@@ -138,12 +142,12 @@ fn print_start(
 /// look-ups, the admin listener.
 const SPARE_DESCRIPTORS: usize = 32;
 
-/// How many clients the descriptors are enough for: each may need an upstream
+/// How many clients the descriptors are enough for beside so many probes: each may need an upstream
 /// connection besides its own, and running out of those would fail requests
 /// instead of refusing connections (as HAProxy computes `maxconn`).
-fn affordable(descriptors: usize) -> usize {
+fn affordable(descriptors: usize, probes: usize) -> usize {
     let open = std::fs::read_dir("/proc/self/fd").map_or(64, Iterator::count);
-    (descriptors.saturating_sub(open + SPARE_DESCRIPTORS) / 2).max(1)
+    (descriptors.saturating_sub(open + probes + SPARE_DESCRIPTORS) / 2).max(1)
 }
 
 /// Every connection needs a descriptor: takes as many as the system allows.

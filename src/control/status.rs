@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::config::AdminState;
-use crate::policy::sticky::Reject;
+use crate::policy::sticky::{Ejection, Reject};
 use crate::proxy::{Census, CookieCounts, Question, Shared, Sketch};
-use crate::state::{Backend, Group, Snapshot, StickyMode};
+use crate::state::{Backend, Group, ProbeResult, ProbeStatus, Snapshot, StickyMode};
 
 /// A worker answers between two requests; one that does not is left out.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -61,10 +61,37 @@ struct BackendStatus {
     weight: u32,
     backup: bool,
     state: &'static str,
+    /// Why passive health keeps it out: `unreachable`, `failing`; `null`: it does
+    /// not.
+    ejected: Option<&'static str>,
+    /// `null`: the group has no `probe`.
+    probe: Option<ProbeJson>,
     /// Of the last five minutes; `null`: the group is not sticky.
     players: Option<usize>,
     /// Open WebSockets.
     tunnels: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct ProbeJson {
+    /// `null`: no verdict yet.
+    up: Option<bool>,
+    /// Seconds since 1970.
+    since: u64,
+    good_in_a_row: u32,
+    bad_in_a_row: u32,
+    last: Option<LastProbe>,
+}
+
+#[derive(Debug, Serialize)]
+struct LastProbe {
+    /// Seconds since 1970.
+    at: u64,
+    milliseconds: f64,
+    good: bool,
+    status: Option<u16>,
+    cause: Option<&'static str>,
+    detail: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -138,7 +165,7 @@ fn status(snapshot: &Snapshot, players: &HashMap<u64, Sketch>, cookies: &CookieC
 
 fn group_status(group: &Group, players: &HashMap<u64, Sketch>) -> GroupStatus {
     let sticky = group.sticky.as_ref();
-    let backend = |backend: &Arc<Backend>| BackendStatus {
+    let backend = |(place, backend): (usize, &Arc<Backend>)| BackendStatus {
         name: backend.config.name.to_string(),
         address: backend.config.address.to_string(),
         weight: backend.config.weight,
@@ -148,6 +175,13 @@ fn group_status(group: &Group, players: &HashMap<u64, Sketch>) -> GroupStatus {
             AdminState::Drain => "drain",
             AdminState::Maint => "maint",
         },
+        ejected: group.standing(place).and_then(|standing| standing.ejected).map(|ejection| {
+            match ejection {
+                Ejection::Unreachable => "unreachable",
+                Ejection::Failing => "failing",
+            }
+        }),
+        probe: group.config.probe.is_some().then(|| probe_json(backend.probe_status())),
         players: sticky.map(|_| players.get(&backend.id).map_or(0, Sketch::estimate)),
         tunnels: backend.tunnels(),
     };
@@ -160,6 +194,31 @@ fn group_status(group: &Group, players: &HashMap<u64, Sketch>) -> GroupStatus {
             },
             cookie: sticky.name.clone(),
         }),
-        backends: group.backends.iter().map(backend).collect(),
+        backends: group.backends.iter().enumerate().map(backend).collect(),
     }
+}
+
+fn probe_json(status: ProbeStatus) -> ProbeJson {
+    let last = |last: ProbeResult| {
+        let (cause, detail) = last.fault.unzip();
+        LastProbe {
+            at: unix(last.at),
+            milliseconds: last.took.as_secs_f64() * 1000.0,
+            good: last.good,
+            status: last.status,
+            cause,
+            detail,
+        }
+    };
+    ProbeJson {
+        up: status.up,
+        since: unix(status.since),
+        good_in_a_row: status.good,
+        bad_in_a_row: status.bad,
+        last: status.last.map(last),
+    }
+}
+
+fn unix(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

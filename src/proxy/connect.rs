@@ -89,7 +89,7 @@ async fn secure(
 }
 
 /// What the machine lacks is no backend's fault: descriptors, memory, local ports.
-fn is_own(error: &io::Error) -> bool {
+pub(crate) fn is_own(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
     error.raw_os_error().is_some_and(|code| lacks.iter().any(|lack| lack.raw_os_error() == code))

@@ -58,6 +58,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
+pub(crate) use connect::is_own;
 pub use error::{Cause, Phase};
 pub(crate) use players::Sketch;
 pub(crate) use sticky::CookieCounts;

@@ -8,10 +8,12 @@ use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 
 use super::health::{Health, Replays};
+use super::probed::Probes;
 use super::sticky::Sticky;
 use super::upstream;
 use crate::config::{self, Upstream};
 use crate::policy::balance::{Balance, Member, Schedule, key_hash};
+use crate::policy::health::Probed;
 use crate::policy::sticky::{KeyRing, Standing};
 
 /// A group of the snapshot: its settings, its backends, and what the balance
@@ -88,6 +90,7 @@ pub struct Backend {
     /// Written by the resolver for a name; else the one it was given.
     addresses: ArcSwap<Vec<SocketAddr>>,
     pub(super) health: Health,
+    pub(super) probes: Probes,
 }
 
 /// Keeps a value off its neighbours' cache lines (two, for the prefetcher).
@@ -102,7 +105,9 @@ impl Backend {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let health = Health::new(&config, alone);
         let (load, tunnels) = (Line(AtomicU32::new(0)), AtomicU32::new(0));
-        Backend { config, id, load, tunnels, addresses, health }
+        // A start must not be an outage: it serves until its first verdict.
+        let probes = Probes::new(Probed::at_start());
+        Backend { config, id, load, tunnels, addresses, health, probes }
     }
 
     /// Where it can be reached now; none while its name does not resolve.
@@ -116,7 +121,7 @@ impl Backend {
         self.addresses.store(Arc::new(addresses));
     }
 
-    /// How it stands, whatever its requests did; see [`Group::standing`].
+    /// How it stands, whatever requests and probes found; see [`Group::standing`].
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing { admin: self.config.state, full: self.is_full(), ..Standing::default() }

@@ -2,12 +2,12 @@
 //! requests fail, and read without a lock while none do.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tracing::{info, warn};
 
-use super::Group;
+use super::{Backend, Group};
 use crate::config;
 use crate::policy::health::{Blame, Millis, Passive, PassiveLimits};
 use crate::policy::retry::Budget;
@@ -52,6 +52,13 @@ impl Health {
         if passive.is_eligible(self.limits, now()) { None } else { passive.ejection(self.limits) }
     }
 
+    /// What requests met is forgotten.
+    pub(super) fn forget(&self) {
+        let mut passive = self.lock();
+        *passive = Passive::default();
+        self.fails.store(0, Ordering::Relaxed);
+    }
+
     /// Whether a request may go there; it may be its trial.
     fn admit(&self) -> bool {
         self.is_spotless() || self.lock().admit(self.limits, now())
@@ -76,7 +83,8 @@ impl Group {
     #[must_use]
     pub fn standing(&self, place: usize) -> Option<Standing> {
         let backend = self.backends.get(place)?;
-        Some(Standing { ejected: backend.health.ejection(), ..backend.standing() })
+        let (down, ejected) = (backend.probes.is_down(), backend.health.ejection());
+        Some(Standing { down, ejected, ..backend.standing() })
     }
 
     /// May be picked for a request that is bound to nobody.
@@ -113,8 +121,10 @@ impl Group {
     pub fn note_failure(&self, place: usize, blame: Blame, cause: &'static str) {
         let Some(backend) = self.backends.get(place) else { return };
         let health = &backend.health;
-        let ejected = self.backends.iter().filter(|other| other.health.ejection().is_some());
-        let may_eject = (ejected.count() + 1) * 2 <= self.backends.len();
+        let is_out =
+            |other: &&Arc<Backend>| other.probes.is_down() || other.health.ejection().is_some();
+        let out = self.backends.iter().filter(is_out).count();
+        let may_eject = (out + 1) * 2 <= self.backends.len();
         let mut passive = health.lock();
         let was_out = passive.ejection(health.limits).is_some();
         let out = passive.fail(health.limits, blame, may_eject, now());

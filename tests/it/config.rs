@@ -5,11 +5,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use lockgate::config::{
-    self, Action, BackendAddress, Config, CookieAttributes, Loaded, Protocol, RedirectTarget,
-    SameSite, StickyMode, TlsPolicy, Upstream,
+    self, Action, BackendAddress, Check, Config, CookieAttributes, HttpCheck, Loaded, Probe,
+    ProbeMethod, Protocol, RedirectTarget, SameSite, StickyMode, TlsPolicy, Upstream,
 };
+use lockgate::policy::health::Thresholds;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair};
 use tempfile::TempDir;
 
@@ -221,6 +223,26 @@ fn every_key_of_a_group_arrives() {
     assert_eq!(four.state, config::AdminState::Drain);
     assert!(three.backup);
     assert_eq!((three.max_connections, three.state), (None, config::AdminState::Ready));
+}
+
+#[test]
+fn every_key_of_probe_arrives() {
+    let config = every_key();
+    let probe = config.games[0].groups[1].probe.as_ref().unwrap();
+    let expected = Probe {
+        check: Check::Http(HttpCheck {
+            method: ProbeMethod::Get,
+            path: "/health?deep=1".to_owned(),
+            host: Some("hc.game.com:8080".to_owned()),
+            expect: vec![200..=299, 404..=404, 418..=418],
+        }),
+        port: Some(8081),
+        interval: Duration::from_secs(3600),
+        timeout: Duration::from_millis(10),
+        thresholds: Thresholds { healthy: 1, unhealthy: 100 },
+    };
+    assert_eq!(*probe, expected);
+    assert!(config.games[0].groups[0].probe.is_none());
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod lifecycle;
 mod limits;
 mod names;
 mod pool;
+mod probe;
 mod proxy_protocol;
 mod regressions;
 mod responses;

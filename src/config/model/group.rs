@@ -10,6 +10,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 
+use super::Probe;
 use crate::policy::balance::Balance;
 use crate::policy::retry;
 use crate::policy::sticky::Life;
@@ -48,6 +49,8 @@ pub struct Group {
     /// Clients come back to the backend they were on; `None` = each request is
     /// picked anew.
     pub sticky: Option<Sticky>,
+    /// How backends are asked whether they can serve; `None` = they are not.
+    pub probe: Option<Probe>,
     /// Which failed requests are tried elsewhere.
     pub retry: Retry,
 }
@@ -235,6 +238,17 @@ impl BackendAddress {
         match self {
             BackendAddress::Ip(socket) => socket.port(),
             BackendAddress::Name { port, .. } => *port,
+        }
+    }
+
+    /// The same host at another port.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> BackendAddress {
+        match self {
+            BackendAddress::Ip(socket) => BackendAddress::Ip(SocketAddr::new(socket.ip(), port)),
+            BackendAddress::Name { host, .. } => {
+                BackendAddress::Name { host: Arc::clone(host), port }
+            }
         }
     }
 

@@ -59,6 +59,16 @@ impl Probed {
         matches!(self.verdict, Verdict::Down | Verdict::Awaited { serves: false })
     }
 
+    /// Up or down; `None` before the first verdict.
+    #[must_use]
+    pub fn is_up(&self) -> Option<bool> {
+        match self.verdict {
+            Verdict::Awaited { .. } => None,
+            Verdict::Up => Some(true),
+            Verdict::Down => Some(false),
+        }
+    }
+
     /// Good probes in a row; 0 after a bad one.
     #[must_use]
     pub fn good(&self) -> u32 {

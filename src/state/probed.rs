@@ -1,0 +1,116 @@
+//! What probes found of a backend: written by the prober, read by every request
+//! as one flag.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Backend;
+use crate::policy::health::{Probed, Thresholds, Transition};
+
+/// How a probe ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeResult {
+    /// The answer was as it should be.
+    pub good: bool,
+    /// Of the answer, where there was one.
+    pub status: Option<u16>,
+    /// The cause by its name in the log, and what was seen; `None` when it was
+    /// good.
+    pub fault: Option<(&'static str, String)>,
+    /// When it ended.
+    pub at: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What is known by probes at the moment.
+#[derive(Clone, Debug)]
+pub struct ProbeStatus {
+    /// Up or down; `None` before the first verdict.
+    pub up: Option<bool>,
+    /// When that began.
+    pub since: SystemTime,
+    /// Good probes in a row.
+    pub good: u32,
+    /// Bad ones.
+    pub bad: u32,
+    /// The last one.
+    pub last: Option<ProbeResult>,
+}
+
+/// A verdict that became another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What it became.
+    pub to: Transition,
+    /// How long the old one had lasted.
+    pub lasted: Duration,
+}
+
+/// A backend's part of this.
+#[derive(Debug)]
+pub(super) struct Probes {
+    down: AtomicBool,
+    found: Mutex<Found>,
+}
+
+#[derive(Debug)]
+struct Found {
+    probed: Probed,
+    /// When the verdict became what it is, by either clock: one does not jump,
+    /// the other can be read.
+    since: (Instant, SystemTime),
+    last: Option<ProbeResult>,
+}
+
+impl Probes {
+    pub(super) fn new(probed: Probed) -> Probes {
+        let since = (Instant::now(), SystemTime::now());
+        let down = AtomicBool::new(probed.is_down());
+        Probes { down, found: Mutex::new(Found { probed, since, last: None }) }
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        // Nothing in there is left half done by a panic.
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend {
+    /// What its probes found.
+    #[must_use]
+    pub fn probe_status(&self) -> ProbeStatus {
+        let found = self.probes.lock();
+        ProbeStatus {
+            up: found.probed.is_up(),
+            since: found.since.1,
+            good: found.probed.good(),
+            bad: found.probed.bad(),
+            last: found.last.clone(),
+        }
+    }
+
+    /// Another probe ended. Whoever goes up begins anew: what requests met
+    /// before no longer keeps it out.
+    pub fn note_probe(&self, result: ProbeResult, thresholds: Thresholds) -> Option<Change> {
+        let mut found = self.probes.lock();
+        let before = found.probed.is_up();
+        let to = found.probed.observe(result.good, thresholds);
+        found.last = Some(result);
+        let lasted = found.since.0.elapsed();
+        if found.probed.is_up() != before {
+            found.since = (Instant::now(), SystemTime::now());
+        }
+        self.probes.down.store(found.probed.is_down(), Ordering::Relaxed);
+        drop(found);
+        if to == Some(Transition::Up) {
+            self.health.forget();
+        }
+        to.map(|to| Change { to, lasted })
+    }
+}
