@@ -109,7 +109,9 @@ pub(super) fn read(
         let names = entries.iter().map(|entry| entry.name.to_owned()).collect();
         let groups = GroupNames::new(names);
         let context = Context { defaults: &process.listener, certificates, groups: &groups };
-        (game.listeners, claims) = listeners(&table, &context);
+        let (read, lay_hands_on) = listeners(&table, &context);
+        game.listeners = read.into_iter().map(Arc::new).collect();
+        claims = lay_hands_on;
         // With a fault in a listener an unused group is but its consequence.
         if notes.errors() == 0 {
             tell_unused(&entries, &groups);
@@ -117,7 +119,7 @@ pub(super) fn read(
         for entry in &entries {
             let read = group::read(entry, &process.group, certificates, &mut backends);
             let (group, place) = read.unzip();
-            game.groups.extend(group);
+            game.groups.extend(group.map(Arc::new));
             sticky.push(place.flatten());
         }
         sticky::check_reach(&notes, &game.listeners, &claims, &sticky);

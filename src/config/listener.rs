@@ -52,7 +52,7 @@ pub(super) fn read(table: &Table<'_>, context: &Context<'_>) -> (Listener, Claim
     };
     let ports: Vec<u16> = claims.ports.iter().map(|(port, _)| *port).collect();
     let around = Around { groups: context.groups, protocol: claims.protocol, ports: &ports };
-    let rules = rule::read_all(table, &around);
+    let rules = rule::read_all(table, &around).into_iter().map(Arc::new).collect();
     let access = |key| table.get(key).map(|item| networks(&item)).unwrap_or_default();
     let listener = Listener {
         line: table.notes.source.line(table.span.start),

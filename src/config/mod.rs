@@ -52,6 +52,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use certificate::{CertificateError, CertificateFault, load_authorities, load_certificate};
 pub use diagnostic::{Diagnostic, Place, Severity, to_json};
@@ -146,7 +147,7 @@ fn load_files(dir: &Path, listed: Result<Listed, Box<Diagnostic>>, given: &[Path
         if game.is_none() && *told {
             refused.push(file.clone());
         }
-        games.extend(game);
+        games.extend(game.map(Arc::new));
         if *told {
             diagnostics.extend(found);
         }

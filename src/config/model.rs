@@ -26,8 +26,9 @@ pub use probe::*;
 pub struct Config {
     /// `lockgate.toml`.
     pub process: Process,
-    /// The drop-ins that are good, in lexical order of their file names.
-    pub games: Vec<Game>,
+    /// The drop-ins that are good, in lexical order of their file names. One that
+    /// was not read again is the same as before, which costs a reload nothing.
+    pub games: Vec<Arc<Game>>,
 }
 
 /// `lockgate.toml`: what concerns the whole process.
@@ -78,9 +79,9 @@ pub struct Game {
     /// The file it was read from.
     pub file: PathBuf,
     /// Its listeners, in the order written.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<Arc<Listener>>,
     /// Its groups, in the order of their names.
-    pub groups: Vec<Group>,
+    pub groups: Vec<Arc<Group>>,
 }
 
 /// HTTP or HTTPS towards the client.
@@ -111,7 +112,7 @@ pub struct Listener {
     pub http2: bool,
     /// Rules in the order written; the listener's own `group` or `redirect` is
     /// the last one with path `/` (unless a rule has that path).
-    pub rules: Vec<Rule>,
+    pub rules: Vec<Arc<Rule>>,
     /// `allow` and `deny`.
     pub access: Access,
     /// `trusted_proxies`: peers whose `X-Forwarded-For` is believed.
@@ -149,6 +150,21 @@ pub struct Tls {
     pub policy: TlsPolicy,
     /// Client certificates must chain to one of these; `None` = none asked for.
     pub client_ca: Option<Arc<RootCertStore>>,
+}
+
+impl Tls {
+    /// Whether handshakes are the same.
+    #[must_use]
+    pub fn is_same(&self, other: &Tls) -> bool {
+        same_pair(Some(&self.certificate), Some(&other.certificate)) && self.asks_same(other)
+    }
+
+    /// Whether as much is asked of clients.
+    #[must_use]
+    pub fn asks_same(&self, other: &Tls) -> bool {
+        self.policy == other.policy
+            && same_roots(self.client_ca.as_deref(), other.client_ca.as_deref())
+    }
 }
 
 /// What a client may negotiate.

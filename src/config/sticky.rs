@@ -283,7 +283,7 @@ fn prefix(name: &str) -> Option<&'static str> {
 /// One no rule leads to was told already.
 pub(super) fn check_reach(
     notes: &Notes,
-    listeners: &[Listener],
+    listeners: &[Arc<Listener>],
     claims: &[Claims],
     places: &[Option<StickyPlace>],
 ) {
@@ -301,7 +301,7 @@ pub(super) fn check_reach(
 }
 
 /// The listeners that lead to a group.
-type Reach<'a> = Vec<(&'a Listener, &'a Claims)>;
+type Reach<'a> = Vec<(&'a Arc<Listener>, &'a Claims)>;
 
 /// Whether a rule of the listener forwards to the group at this place.
 pub(super) fn leads_to(listener: &Listener, group: usize) -> bool {

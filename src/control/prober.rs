@@ -34,7 +34,7 @@ pub(super) struct Prober {
 struct Target {
     game: Arc<str>,
     group: Arc<str>,
-    backend: Arc<Backend>,
+    backend: Backend,
     probe: Probe,
     upstream: Upstream,
     /// For `https`.
@@ -57,7 +57,7 @@ impl Prober {
     pub(super) fn follow(&mut self, snapshot: &Snapshot) {
         let mut before = std::mem::take(&mut self.tasks);
         for target in targets(snapshot) {
-            let id = target.backend.id;
+            let id = target.backend.id();
             let task = before.remove(&id).unwrap_or_else(|| spawn_local(keep(target)));
             self.tasks.insert(id, task);
         }
@@ -73,12 +73,12 @@ impl Drop for Prober {
 
 /// How many connections probes of this snapshot may have open at once.
 pub(super) fn connections(snapshot: &Snapshot) -> usize {
-    let probed = snapshot.groups.iter().filter(|group| group.config.probe.is_some());
+    let probed = snapshot.groups().filter(|group| group.config.probe.is_some());
     probed.map(|group| group.backends.len()).sum()
 }
 
 fn targets(snapshot: &Snapshot) -> impl Iterator<Item = Target> {
-    snapshot.groups.iter().flat_map(|group| {
+    snapshot.groups().flat_map(|group| {
         let probe = group.config.probe.as_ref();
         // A session that is resumed would not show a certificate gone bad.
         let tls = group.tls.as_ref().filter(|_| probe.is_some()).map(|config| {
@@ -90,7 +90,7 @@ fn targets(snapshot: &Snapshot) -> impl Iterator<Item = Target> {
             Some(Target {
                 game: Arc::clone(&group.game),
                 group: Arc::clone(&group.config.name),
-                backend: Arc::clone(backend),
+                backend: backend.clone(),
                 probe: probe?.clone(),
                 upstream: group.config.protocol.clone(),
                 tls: tls.clone(),
@@ -101,7 +101,7 @@ fn targets(snapshot: &Snapshot) -> impl Iterator<Item = Target> {
 
 /// Probes one backend for as long as it is there.
 async fn keep(target: Target) {
-    let dice = Dice::new(target.backend.id);
+    let dice = Dice::new(target.backend.id());
     let ask = || ask::ask(&target);
     rounds(target.probe.interval, dice, ask, |answer, took| target.note(answer, took)).await;
 }

@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -34,9 +33,8 @@ pub(super) async fn start(
     servers: &[SocketAddr],
     own: Vec<SocketAddr>,
 ) -> Result<(), String> {
-    let named: Vec<Arc<Backend>> = snapshot
-        .groups
-        .iter()
+    let named: Vec<Backend> = snapshot
+        .groups()
         .flat_map(|group| &group.backends)
         .filter(|backend| matches!(backend.config.address, BackendAddress::Name { .. }))
         .cloned()
@@ -93,7 +91,7 @@ fn resolver(servers: &[SocketAddr], family: LookupIpStrategy) -> Result<TokioRes
 /// Looks one name up for as long as the process runs.
 async fn keep(
     resolver: Rc<[TokioResolver; 2]>,
-    backend: Arc<Backend>,
+    backend: Backend,
     own: Rc<Vec<SocketAddr>>,
     told: tokio::sync::oneshot::Sender<()>,
 ) {

@@ -62,7 +62,13 @@ pub fn run(
         Some(secrets) => secrets,
         None => secret::load_or_create(state_dir)?,
     };
-    let snapshot = Snapshot::build(config, 1, &secrets).map_err(|error| error.to_string())?;
+    let (snapshot, errors) = Snapshot::build(config, secrets, None);
+    for error in &errors {
+        error!("{error}");
+    }
+    if snapshot.games.is_empty() {
+        return Err(errors.first().map_or_else(|| "no game".to_owned(), ToString::to_string));
+    }
     let dns = process.dns_servers.clone();
     let probes = prober::connections(&snapshot);
     let bound = sockets::bind(&snapshot, workers);

@@ -78,8 +78,7 @@ fn bind_port(
 /// The files and lines that ask for the port.
 fn owners(snapshot: &Snapshot, port: &Port) -> String {
     let lines: Vec<String> = snapshot
-        .listeners
-        .iter()
+        .listeners()
         .filter(|listener| listener.config.ports.contains(&port.number))
         .map(|listener| format!("{}.toml:{}", listener.game, listener.config.line))
         .collect();

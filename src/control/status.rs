@@ -141,7 +141,7 @@ impl Asker {
 
 fn status(snapshot: &Snapshot, players: &HashMap<u64, Sketch>, cookies: &CookieCounts) -> Status {
     let mut games: Vec<GameStatus> = Vec::new();
-    for group in &snapshot.groups {
+    for group in snapshot.groups() {
         let written = group_status(group, players);
         // The groups of a game stand together.
         match games.last_mut() {
@@ -165,7 +165,7 @@ fn status(snapshot: &Snapshot, players: &HashMap<u64, Sketch>, cookies: &CookieC
 
 fn group_status(group: &Group, players: &HashMap<u64, Sketch>) -> GroupStatus {
     let sticky = group.sticky.as_ref();
-    let backend = |(place, backend): (usize, &Arc<Backend>)| BackendStatus {
+    let backend = |(place, backend): (usize, &Backend)| BackendStatus {
         name: backend.config.name.to_string(),
         address: backend.config.address.to_string(),
         weight: backend.config.weight,
@@ -182,7 +182,7 @@ fn group_status(group: &Group, players: &HashMap<u64, Sketch>) -> GroupStatus {
             }
         }),
         probe: group.config.probe.is_some().then(|| probe_json(backend.probe_status())),
-        players: sticky.map(|_| players.get(&backend.id).map_or(0, Sketch::estimate)),
+        players: sticky.map(|_| players.get(&backend.id()).map_or(0, Sketch::estimate)),
         tunnels: backend.tunnels(),
     };
     GroupStatus {

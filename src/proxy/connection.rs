@@ -119,8 +119,7 @@ fn first_times(worker: &Worker, peer: &Peer) -> Times {
         .as_ref()
         .and_then(|tls| tls.name.as_deref())
         .and_then(|name| snapshot.port(peer.port)?.hosts.resolve(name))
-        .and_then(|at| snapshot.listeners.get(*at))
-        .map_or_else(|| Times::of_limits(&snapshot.process.limits), Times::of)
+        .map_or_else(|| Times::of_limits(&snapshot.process.limits), |listener| Times::of(listener))
 }
 
 /// Waits, holding no buffer, until the next request begins. False: it does

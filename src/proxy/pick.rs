@@ -1,8 +1,6 @@
 //! Picks the backend of an attempt, and holds its place among the requests in
 //! flight.
 
-use std::sync::Arc;
-
 use super::error::{Cause, Failure, Phase};
 use super::message::{Cx, Request};
 use super::route::Route;
@@ -40,15 +38,12 @@ pub(super) fn pick_backend<'a>(
             _ => 0,
         },
     };
-    let Some(cursor) = route.rule.group.and_then(|at| cx.view.cursor(at)) else {
-        return Err(Failure::new(Cause::NoAvailableBackend, Phase::Pick));
-    };
     // Another worker may take a backend's last place between pick and entry:
     // the next pick sees it as full.
     for _ in 0..=group.backends.len() {
         let place = pick(
             &group.schedule,
-            &mut cursor.borrow_mut(),
+            &mut cx.worker.cursor(group),
             draw,
             |at| !tried.contains(&at) && group.takes_new(at),
             |at| group.backends.get(at).map_or(0, |backend| backend.load()),
@@ -64,7 +59,7 @@ pub(super) fn pick_backend<'a>(
         // What is believed of them may be wrong, and there is nobody else.
         let place = pick(
             &group.schedule,
-            &mut cursor.borrow_mut(),
+            &mut cx.worker.cursor(group),
             draw,
             |at| {
                 !tried.contains(&at)
@@ -128,7 +123,7 @@ fn hash_key(key: &HashKey, request: &Request, route: &Route<'_>) -> u64 {
 #[derive(Debug)]
 pub(super) struct Picked<'a> {
     pub(super) group: &'a Group,
-    pub(super) backend: &'a Arc<Backend>,
+    pub(super) backend: &'a Backend,
     /// Its place in the group.
     pub(super) place: usize,
     counted: bool,
@@ -148,7 +143,7 @@ impl<'a> Picked<'a> {
     /// The request became a tunnel, which keeps its place.
     pub(super) fn keep(mut self) -> Held {
         self.backend.begin_tunnel();
-        Held { backend: Arc::clone(self.backend), counted: std::mem::take(&mut self.counted) }
+        Held { backend: self.backend.clone(), counted: std::mem::take(&mut self.counted) }
     }
 }
 
@@ -163,7 +158,7 @@ impl Drop for Picked<'_> {
 /// A tunnel's place among a backend's requests in flight.
 #[derive(Debug)]
 pub(super) struct Held {
-    backend: Arc<Backend>,
+    backend: Backend,
     counted: bool,
 }
 

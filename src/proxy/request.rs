@@ -67,7 +67,7 @@ async fn act<'a>(
         Action::Respond { status, body } => {
             return Response::Own(Box::new(respond::fixed(&route, *status, body)));
         }
-        Action::Forward(_) => route.rule.group.and_then(|at| cx.view.snapshot.groups.get(at)),
+        Action::Forward(_) => route.rule.group.as_deref(),
     };
     let tried = match group {
         // Boxed, so that what a request holds while its body moves is small.

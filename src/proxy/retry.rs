@@ -75,9 +75,7 @@ struct Tries<'a, 'r> {
 impl<'a, 'r> Tries<'a, 'r> {
     fn new(cx: Cx<'a>, request: &'r Request, route: Route<'a>, group: &'a Group) -> Self {
         let settings = route.rule.retry.unwrap_or(group.config.retry);
-        if let Some(group) = route.rule.group {
-            cx.view.note_request(group);
-        }
+        cx.worker.note_request(group);
         let keyed = settings.idempotency_key && request.value_of(b"idempotency-key").is_some();
         Tries {
             cx,
@@ -111,7 +109,7 @@ impl<'a, 'r> Tries<'a, 'r> {
             pick_backend(self.cx, self.request, &self.route, self.group, binding, &self.tried)?;
         self.attempts += 1;
         if let Some(binding) = &self.binding {
-            binding.note_player(self.cx.worker, picked.backend.id);
+            binding.note_player(self.cx.worker, picked.backend.id());
         }
         Ok(picked)
     }

@@ -58,7 +58,7 @@ pub(super) fn listener<'a>(
     let snapshot = &cx.view.snapshot;
     // The port was taken away by a reload while the connection lived.
     let port = snapshot.port(cx.peer.port).ok_or_else(|| misdirected("the port is gone"))?;
-    let index = match (request.authority(), port.protocol) {
+    let listener = match (request.authority(), port.protocol) {
         (Some(authority), _) => HostName::parse(authority)
             .ok_or_else(|| Failure::because(Cause::Malformed, Phase::Request, "host name"))
             .map(|host| port.hosts.resolve(host.as_str()))?
@@ -73,26 +73,30 @@ pub(super) fn listener<'a>(
             .ok_or_else(no_host),
         (None, Protocol::Http) => port.hosts.default().ok_or_else(no_host),
     }?;
-    let listener =
-        snapshot.listeners.get(*index).ok_or_else(|| misdirected("the listener is gone"))?;
-    check_identity(cx, listener)?;
+    check_identity(cx, port, listener)?;
     Ok((port, listener))
 }
 
 /// RFC 9110 7.4: a request may come only on a connection whose handshake was
 /// good for it. Without that a client could pass by another listener's
 /// `client_ca`.
-fn check_identity(cx: Cx<'_>, listener: &Listener) -> Result<(), Failure> {
+fn check_identity(cx: Cx<'_>, port: &Port, listener: &Listener) -> Result<(), Failure> {
     match (&cx.peer.tls, &listener.identity) {
         (None, None) => Ok(()),
         (Some(tls), Some(wanted)) => {
             // Where no name was asked for, Host decides, but never past what the
             // listener demands and this handshake did not: a client certificate,
             // a TLS version.
-            match wanted.accepts(&tls.identity, tls.name.is_some()) {
-                true => Ok(()),
-                false => Err(misdirected("the TLS handshake was for another listener")),
+            if wanted.accepts(&tls.identity, tls.name.is_some()) {
+                return Ok(());
             }
+            let owner = tls.name.as_deref().and_then(|name| port.hosts.resolve(name));
+            if owner.is_some_and(|owner| std::ptr::eq(&**owner, listener))
+                && wanted.succeeds(&tls.identity)
+            {
+                return Ok(());
+            }
+            Err(misdirected("the TLS handshake was for another listener"))
         }
         _ => Err(misdirected("the port's protocol changed")),
     }

@@ -90,11 +90,11 @@ async fn accept(
 fn identity(worker: &Worker, port: u16, name: Option<&HostName>) -> Option<Arc<Identity>> {
     let view = worker.view();
     let hosts = &view.snapshot.port(port)?.hosts;
-    let index = match name {
+    let listener = match name {
         Some(name) => hosts.resolve(name.as_str()),
         None => hosts.default().or_else(|| hosts.first_by_name()),
     }?;
-    view.snapshot.listeners.get(*index)?.identity.clone()
+    listener.identity.clone()
 }
 
 /// Closes in good order: bytes left unread would turn the close into a reset,

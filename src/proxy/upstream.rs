@@ -89,7 +89,7 @@ pub(super) async fn open(
     start: Instant,
     fresh: bool,
 ) -> Result<Opened, Failure> {
-    let backend = picked.backend.id;
+    let backend = picked.backend.id();
     if !matches!(picked.group.config.protocol, config::Upstream::H2c) {
         let age = match request.head.method.is_idempotent() {
             true => Duration::MAX,

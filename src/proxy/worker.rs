@@ -1,7 +1,7 @@
 //! A worker: one thread, one loop, and all that is its own. A request never
 //! leaves the worker that accepted it, so nothing here is locked or shared.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use super::sticky::StickyCounts;
 use super::verified::Verified;
 use crate::policy::balance::Cursor;
 use crate::policy::sticky::Seconds;
-use crate::state::{Live, Snapshot};
+use crate::state::{Group, Live, Snapshot};
 use crate::telemetry::failures::FailureLog;
 
 /// What all workers share.
@@ -32,52 +32,33 @@ pub(crate) struct Shared {
     pub max_connections: usize,
 }
 
-/// The snapshot together with a worker's own places in it.
+/// What requests are served by.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) snapshot: Arc<Snapshot>,
-    /// One per group.
-    cursors: Vec<RefCell<Cursor>>,
-    /// Requests of each group that it was not told of yet.
-    requests: Vec<Cell<u32>>,
+}
+
+/// What a worker keeps of a group, for as long as the group lives.
+#[derive(Debug)]
+struct Place {
+    /// The group's; another's when it is gone.
+    life: u64,
+    cursor: Cursor,
+    /// Requests that it was not told of yet.
+    requests: u32,
 }
 
 /// A group is told of so many requests at once: counting each of them would move
 /// its counter from core to core all the time.
 const TOLD: u32 = 32;
 
-impl View {
-    /// Each group's cycle begins somewhere, by `chance`.
-    fn new(snapshot: Arc<Snapshot>, chance: u64) -> View {
-        let groups = snapshot.groups.iter().zip(chance..);
-        let cursors = groups.map(|(group, at)| RefCell::new(Cursor::new(&group.schedule, at)));
-        let requests = vec![Cell::new(0); snapshot.groups.len()];
-        View { cursors: cursors.collect(), requests, snapshot }
-    }
-
-    /// Counts a request of the group at this index.
-    pub(super) fn note_request(&self, group: usize) {
-        let Some(count) = self.requests.get(group) else { return };
-        count.set(count.get() + 1);
-        if count.get() == TOLD {
-            count.set(0);
-            if let Some(group) = self.snapshot.groups.get(group) {
-                group.note_requests(TOLD);
-            }
-        }
-    }
-
-    /// The worker's place in the cycle of the group at this index.
-    pub(super) fn cursor(&self, group: usize) -> Option<&RefCell<Cursor>> {
-        self.cursors.get(group)
-    }
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     view: RefCell<Rc<View>>,
+    /// By the groups' slots.
+    places: RefCell<Vec<Option<Place>>>,
     pub(super) pool: Pool,
     /// Connections to `h2c` backends.
     pub(super) shared_upstream: SharedUpstream,
@@ -112,7 +93,8 @@ impl Worker {
     pub(super) fn new(index: usize, shared: Arc<Shared>) -> Worker {
         let seed = seed(index);
         Worker {
-            view: RefCell::new(Rc::new(View::new(shared.live.load(), seed >> 1))),
+            view: RefCell::new(Rc::new(View { snapshot: shared.live.load() })),
+            places: RefCell::default(),
             shared,
             pool: Pool::default(),
             shared_upstream: SharedUpstream::default(),
@@ -134,9 +116,47 @@ impl Worker {
     pub(super) fn view(&self) -> Rc<View> {
         let mut view = self.view.borrow_mut();
         if view.snapshot.generation != self.shared.live.generation() {
-            *view = Rc::new(View::new(self.shared.live.load(), self.chance() >> 1));
+            *view = Rc::new(View { snapshot: self.shared.live.load() });
         }
         Rc::clone(&view)
+    }
+
+    /// What is kept of this group. Its cycle begins somewhere, by chance.
+    fn place(&self, group: &Group) -> RefMut<'_, Place> {
+        let mut places = self.places.borrow_mut();
+        let at = group.slot.index;
+        if places.len() <= at {
+            places.resize_with(at + 1, || None);
+        }
+        RefMut::map(places, |places| {
+            // There are that many now; a slot that another held is filled anew.
+            let fresh = || Place {
+                life: group.slot.life,
+                cursor: Cursor::new(&group.schedule, self.chance()),
+                requests: 0,
+            };
+            #[expect(clippy::indexing_slicing, reason = "resized just above")]
+            let place = &mut places[at];
+            if place.as_ref().is_none_or(|place| place.life != group.slot.life) {
+                *place = None;
+            }
+            place.get_or_insert_with(fresh)
+        })
+    }
+
+    /// The worker's place in the cycle of the group.
+    pub(super) fn cursor(&self, group: &Group) -> RefMut<'_, Cursor> {
+        RefMut::map(self.place(group), |place| &mut place.cursor)
+    }
+
+    /// Counts a request of the group.
+    pub(super) fn note_request(&self, group: &Group) {
+        let mut place = self.place(group);
+        place.requests += 1;
+        if place.requests == TOLD {
+            place.requests = 0;
+            group.note_requests(TOLD);
+        }
     }
 
     /// 64 random bits (xorshift64*): for load balancing, not for secrets.

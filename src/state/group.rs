@@ -1,5 +1,6 @@
 //! A backend group as requests see it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,11 +10,12 @@ use rustls::ClientConfig;
 
 use super::health::{Health, Replays};
 use super::probed::Probes;
+use super::slot::Slot;
 use super::sticky::Sticky;
 use super::upstream;
 use crate::config::{self, Upstream};
 use crate::policy::balance::{Balance, Member, Schedule, key_hash};
-use crate::policy::health::Probed;
+use crate::policy::health::{Millis, PassiveLimits, Probed};
 use crate::policy::sticky::{KeyRing, Standing};
 
 /// A group of the snapshot: its settings, its backends, and what the balance
@@ -23,28 +25,37 @@ pub struct Group {
     /// The drop-in it stands in.
     pub game: Arc<str>,
     /// Its settings.
-    pub config: config::Group,
+    pub config: Arc<config::Group>,
     /// Its backends, in the order written.
-    pub backends: Vec<Arc<Backend>>,
+    pub backends: Vec<Backend>,
     /// Computed once for the balance.
     pub schedule: Schedule,
     /// For `https`: what its handshakes use.
     pub tls: Option<Arc<ClientConfig>>,
     /// For a sticky group.
     pub sticky: Option<Sticky>,
-    pub(super) replays: Replays,
+    /// Where workers keep what they know of it.
+    pub slot: Slot,
+    pub(super) replays: Arc<Replays>,
     /// Somebody asks for the load of its backends: `wlc`, `p2c`, or a limit.
     counts_load: bool,
 }
 
 impl Group {
+    /// `before`: the same group until now; what it knows of backends that stay is
+    /// carried over.
     pub(super) fn new(
         game: Arc<str>,
-        config: config::Group,
+        config: Arc<config::Group>,
         secrets: &KeyRing,
+        before: Option<&Group>,
     ) -> Result<Group, String> {
-        let tls = match &config.protocol {
-            Upstream::Https(tls) => Some(upstream::client_config(tls)?),
+        // Reached in another way they are others: with another authority to
+        // believe no old connection is good.
+        let alike = before.filter(|before| config.protocol.is_same(&before.config.protocol));
+        let tls = match (&config.protocol, alike.and_then(|before| before.tls.as_ref())) {
+            (Upstream::Https(_), Some(tls)) => Some(Arc::clone(tls)),
+            (Upstream::Https(tls), None) => Some(upstream::client_config(tls)?),
             _ => None,
         };
         let members: Vec<Member> = config
@@ -59,12 +70,11 @@ impl Group {
         let schedule = Schedule::new(&config.balance, &members);
         let counts_load = matches!(config.balance, Balance::Wlc | Balance::P2c)
             || config.backends.iter().any(|backend| backend.max_connections.is_some());
-        let alone = config.backends.len() == 1;
-        let backend = |config: &config::Backend| Arc::new(Backend::new(config.clone(), alone));
-        let backends = config.backends.iter().map(backend).collect();
+        let backends = backends(&config, alike);
         let sticky = Sticky::new(&game, &config, secrets);
-        let replays = Replays::default();
-        Ok(Group { game, config, backends, schedule, tls, sticky, replays, counts_load })
+        let replays = before.map(|before| Arc::clone(&before.replays)).unwrap_or_default();
+        let slot = Slot::take();
+        Ok(Group { game, config, backends, schedule, tls, sticky, slot, replays, counts_load })
     }
 
     /// Whether requests in flight have to be counted.
@@ -74,14 +84,46 @@ impl Group {
     }
 }
 
-/// One server of a group, shared by all workers.
-#[derive(Debug)]
+fn backends(config: &config::Group, before: Option<&Group>) -> Vec<Backend> {
+    let known: HashMap<_, _> = before
+        .iter()
+        .flat_map(|before| &before.backends)
+        .map(|backend| ((&*backend.config.name, &backend.config.address), &backend.vitals))
+        .collect();
+    let kept = |backend: &config::Backend| known.get(&(&*backend.name, &backend.address)).copied();
+    // One that is added shows first that it can serve, while others do. Where
+    // there is no other a reload must not be an outage, as a start must not.
+    let others_serve = config.backends.iter().any(|backend| kept(backend).is_some());
+    let fresh = || if others_serve { Probed::added() } else { Probed::at_start() };
+    let probes_anew = before.is_none_or(|before| before.config.probe.is_none());
+    let alone = config.backends.len() == 1;
+    let backend = |backend: &config::Backend| {
+        let vitals = match kept(backend) {
+            Some(vitals) => Arc::clone(vitals),
+            None => Arc::new(Vitals::new(backend, fresh())),
+        };
+        if probes_anew && config.probe.is_some() && kept(backend).is_some() {
+            vitals.probes.begin_anew();
+        }
+        Backend::new(Arc::new(backend.clone()), alone, vitals)
+    };
+    config.backends.iter().map(backend).collect()
+}
+
+/// One server of a group. A clone is the same one.
+#[derive(Clone, Debug)]
 pub struct Backend {
     /// Its settings.
-    pub config: config::Backend,
-    /// Tells it from every other backend of this process's life; names the
-    /// upstream connections kept for it.
-    pub id: u64,
+    pub config: Arc<config::Backend>,
+    pub(super) limits: PassiveLimits,
+    pub(super) vitals: Arc<Vitals>,
+}
+
+/// What all workers know of a server, for as long as a group of the same name
+/// has it under the same name and address.
+#[derive(Debug)]
+pub(super) struct Vitals {
+    id: u64,
     /// Requests in flight over all workers, kept only where
     /// [`Group::counts_load`]. On a cache line of its own: every worker writes.
     load: Line<AtomicU32>,
@@ -98,27 +140,48 @@ pub struct Backend {
 #[repr(align(128))]
 struct Line<T>(T);
 
-impl Backend {
-    fn new(config: config::Backend, alone: bool) -> Backend {
+impl Vitals {
+    fn new(config: &config::Backend, probed: Probed) -> Vitals {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let addresses = ArcSwap::from_pointee(config.address.socket().into_iter().collect());
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let health = Health::new(&config, alone);
-        let (load, tunnels) = (Line(AtomicU32::new(0)), AtomicU32::new(0));
-        // A start must not be an outage: it serves until its first verdict.
-        let probes = Probes::new(Probed::at_start());
-        Backend { config, id, load, tunnels, addresses, health, probes }
+        Vitals {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            load: Line(AtomicU32::new(0)),
+            tunnels: AtomicU32::new(0),
+            addresses: ArcSwap::from_pointee(config.address.socket().into_iter().collect()),
+            health: Health::default(),
+            probes: Probes::new(probed),
+        }
+    }
+}
+
+impl Backend {
+    /// `alone`: the only backend of its group is never ejected, for there is
+    /// nobody else (nginx's single server).
+    fn new(config: Arc<config::Backend>, alone: bool, vitals: Arc<Vitals>) -> Backend {
+        let fail_timeout = Millis::try_from(config.fail_timeout.as_millis());
+        let limits = PassiveLimits {
+            max_fails: if alone { 0 } else { config.max_fails },
+            fail_timeout: fail_timeout.unwrap_or(Millis::MAX),
+        };
+        Backend { config, limits, vitals }
+    }
+
+    /// Tells it from every other backend of this process's life; names the
+    /// upstream connections kept for it.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.vitals.id
     }
 
     /// Where it can be reached now; none while its name does not resolve.
     #[must_use]
     pub fn addresses(&self) -> Arc<Vec<SocketAddr>> {
-        self.addresses.load_full()
+        self.vitals.addresses.load_full()
     }
 
     /// Its name was resolved anew.
     pub fn set_addresses(&self, addresses: Vec<SocketAddr>) {
-        self.addresses.store(Arc::new(addresses));
+        self.vitals.addresses.store(Arc::new(addresses));
     }
 
     /// How it stands, whatever requests and probes found; see [`Group::standing`].
@@ -136,14 +199,14 @@ impl Backend {
     /// Requests in flight, where they are counted.
     #[must_use]
     pub fn load(&self) -> u32 {
-        self.load.0.load(Ordering::Relaxed)
+        self.vitals.load.0.load(Ordering::Relaxed)
     }
 
     /// Counts a request in. False, and nothing counted, when another worker
     /// took the last place since the pick.
     #[must_use]
     pub fn enter(&self) -> bool {
-        let before = self.load.0.fetch_add(1, Ordering::Relaxed);
+        let before = self.vitals.load.0.fetch_add(1, Ordering::Relaxed);
         if self.config.max_connections.is_some_and(|max| before >= max) {
             self.leave();
             return false;
@@ -154,22 +217,22 @@ impl Backend {
     /// Open tunnels (WebSockets).
     #[must_use]
     pub fn tunnels(&self) -> u32 {
-        self.tunnels.load(Ordering::Relaxed)
+        self.vitals.tunnels.load(Ordering::Relaxed)
     }
 
     /// Counts a tunnel in.
     pub fn begin_tunnel(&self) {
-        self.tunnels.fetch_add(1, Ordering::Relaxed);
+        self.vitals.tunnels.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a tunnel out.
     pub fn end_tunnel(&self) {
-        self.tunnels.fetch_sub(1, Ordering::Relaxed);
+        self.vitals.tunnels.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts a request out that [`Backend::enter`] counted in.
     pub fn leave(&self) {
-        self.load.0.fetch_sub(1, Ordering::Relaxed);
+        self.vitals.load.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -189,7 +252,8 @@ mod tests {
             backup: false,
             state: AdminState::Ready,
         };
-        Backend::new(config, true)
+        let vitals = Arc::new(Vitals::new(&config, Probed::at_start()));
+        Backend::new(Arc::new(config), true, vitals)
     }
 
     #[test]

@@ -2,38 +2,25 @@
 //! requests fail, and read without a lock while none do.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tracing::{info, warn};
 
 use super::{Backend, Group};
-use crate::config;
 use crate::policy::health::{Blame, Millis, Passive, PassiveLimits};
 use crate::policy::retry::Budget;
 use crate::policy::sticky::{Ejection, Standing};
 
 /// A backend's passive health.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Health {
-    limits: PassiveLimits,
     /// As many as `passive` counts; while it is 0 nobody has to look further.
     fails: AtomicU32,
     passive: Mutex<Passive>,
 }
 
 impl Health {
-    /// `alone`: the only backend of its group is never kept out, for there is
-    /// nobody else (nginx's single server).
-    pub(super) fn new(config: &config::Backend, alone: bool) -> Health {
-        let fail_timeout = Millis::try_from(config.fail_timeout.as_millis());
-        let limits = PassiveLimits {
-            max_fails: if alone { 0 } else { config.max_fails },
-            fail_timeout: fail_timeout.unwrap_or(Millis::MAX),
-        };
-        Health { limits, fails: AtomicU32::new(0), passive: Mutex::default() }
-    }
-
     fn is_spotless(&self) -> bool {
         self.fails.load(Ordering::Relaxed) == 0
     }
@@ -44,12 +31,12 @@ impl Health {
     }
 
     /// Why it is kept out now; not when it is time for its trial.
-    fn ejection(&self) -> Option<Ejection> {
+    fn ejection(&self, limits: PassiveLimits) -> Option<Ejection> {
         if self.is_spotless() {
             return None;
         }
         let passive = self.lock();
-        if passive.is_eligible(self.limits, now()) { None } else { passive.ejection(self.limits) }
+        if passive.is_eligible(limits, now()) { None } else { passive.ejection(limits) }
     }
 
     /// What requests met is forgotten.
@@ -60,8 +47,8 @@ impl Health {
     }
 
     /// Whether a request may go there; it may be its trial.
-    fn admit(&self) -> bool {
-        self.is_spotless() || self.lock().admit(self.limits, now())
+    fn admit(&self, limits: PassiveLimits) -> bool {
+        self.is_spotless() || self.lock().admit(limits, now())
     }
 }
 
@@ -78,13 +65,24 @@ pub(super) struct Replays {
     budget: Mutex<Budget>,
 }
 
+impl Backend {
+    fn ejection(&self) -> Option<Ejection> {
+        self.vitals.health.ejection(self.limits)
+    }
+}
+
 impl Group {
+    /// Down by its probes; what those of an earlier time found is nothing.
+    fn is_down(&self, backend: &Backend) -> bool {
+        self.config.probe.is_some() && backend.vitals.probes.is_down()
+    }
+
     /// How the backend at this place stands at the moment.
     #[must_use]
     pub fn standing(&self, place: usize) -> Option<Standing> {
         let backend = self.backends.get(place)?;
-        let (down, ejected) = (backend.probes.is_down(), backend.health.ejection());
-        Some(Standing { down, ejected, ..backend.standing() })
+        let down = self.is_down(backend);
+        Some(Standing { down, ejected: backend.ejection(), ..backend.standing() })
     }
 
     /// May be picked for a request that is bound to nobody.
@@ -97,18 +95,18 @@ impl Group {
     /// that there is.
     #[must_use]
     pub fn admit(&self, place: usize) -> bool {
-        self.backends.get(place).is_some_and(|backend| backend.health.admit())
+        self.backends.get(place).is_some_and(|backend| backend.vitals.health.admit(backend.limits))
     }
 
     /// A request there succeeded.
     pub fn note_success(&self, place: usize) {
         let Some(backend) = self.backends.get(place) else { return };
-        let health = &backend.health;
+        let health = &backend.vitals.health;
         if health.is_spotless() {
             return;
         }
         let mut passive = health.lock();
-        let back = passive.succeed(health.limits);
+        let back = passive.succeed(backend.limits);
         health.fails.store(passive.fails(), Ordering::Relaxed);
         drop(passive);
         if back {
@@ -120,14 +118,13 @@ impl Group {
     /// A request there failed, by this cause.
     pub fn note_failure(&self, place: usize, blame: Blame, cause: &'static str) {
         let Some(backend) = self.backends.get(place) else { return };
-        let health = &backend.health;
-        let is_out =
-            |other: &&Arc<Backend>| other.probes.is_down() || other.health.ejection().is_some();
+        let health = &backend.vitals.health;
+        let is_out = |other: &&Backend| self.is_down(other) || other.ejection().is_some();
         let out = self.backends.iter().filter(is_out).count();
         let may_eject = (out + 1) * 2 <= self.backends.len();
         let mut passive = health.lock();
-        let was_out = passive.ejection(health.limits).is_some();
-        let out = passive.fail(health.limits, blame, may_eject, now());
+        let was_out = passive.ejection(backend.limits).is_some();
+        let out = passive.fail(backend.limits, blame, may_eject, now());
         health.fails.store(passive.fails(), Ordering::Relaxed);
         drop(passive);
         if out && !was_out {

@@ -17,12 +17,8 @@ use crate::config::{Tls, TlsPolicy};
 pub struct Identity {
     /// What a handshake needs.
     pub server: Arc<ServerConfig>,
-    /// The certificate it shows.
-    pub certificate: Arc<CertifiedKey>,
-    /// What it lets clients negotiate.
-    pub policy: TlsPolicy,
-    /// It asks clients for a certificate.
-    pub client_ca: bool,
+    /// The certificate it shows, and what it asks of clients.
+    tls: Tls,
 }
 
 impl Identity {
@@ -53,12 +49,7 @@ impl Identity {
         // Tickets only: a session store is a lock that all workers share.
         server.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())?;
         server.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Identity {
-            server: Arc::new(server),
-            certificate: Arc::clone(&tls.certificate),
-            policy: tls.policy,
-            client_ca: tls.client_ca.is_some(),
-        })
+        Ok(Identity { server: Arc::new(server), tls: tls.clone() })
     }
 
     /// A request for a listener with this identity may come on a connection
@@ -67,17 +58,27 @@ impl Identity {
     /// other one (RFC 9110 7.4).
     #[must_use]
     pub fn accepts(&self, other: &Identity, named: bool) -> bool {
+        let (mine, theirs) = (&self.tls, &other.tls);
         std::ptr::eq(self, other)
-            || (!self.client_ca
-                && self.policy == other.policy
+            || (mine.client_ca.is_none()
+                && mine.policy == theirs.policy
                 && (!named
-                    || (!other.client_ca && self.certificate.cert == other.certificate.cert)))
+                    || (theirs.client_ca.is_none()
+                        && mine.certificate.cert == theirs.certificate.cert)))
+    }
+
+    /// The same listener's after a reload: a connection whose handshake used the
+    /// `earlier` one goes on where as much was asked of the client. That the
+    /// certificate was renewed since is nothing to it.
+    #[must_use]
+    pub fn succeeds(&self, earlier: &Identity) -> bool {
+        self.tls.asks_same(&earlier.tls)
     }
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Never the key.
-        f.debug_struct("Identity").field("client_ca", &self.client_ca).finish_non_exhaustive()
+        f.debug_struct("Identity").field("policy", &self.tls.policy).finish_non_exhaustive()
     }
 }

@@ -71,6 +71,13 @@ impl Probes {
         Probes { down, found: Mutex::new(Found { probed, since, last: None }) }
     }
 
+    /// As at a start: what was found before is nothing any more.
+    pub(super) fn begin_anew(&self) {
+        let Probes { down, found } = Probes::new(Probed::at_start());
+        *self.lock() = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.down.store(down.into_inner(), Ordering::Relaxed);
+    }
+
     pub(super) fn is_down(&self) -> bool {
         self.down.load(Ordering::Relaxed)
     }
@@ -85,7 +92,7 @@ impl Backend {
     /// What its probes found.
     #[must_use]
     pub fn probe_status(&self) -> ProbeStatus {
-        let found = self.probes.lock();
+        let found = self.vitals.probes.lock();
         ProbeStatus {
             up: found.probed.is_up(),
             since: found.since.1,
@@ -98,7 +105,7 @@ impl Backend {
     /// Another probe ended. Whoever goes up begins anew: what requests met
     /// before no longer keeps it out.
     pub fn note_probe(&self, result: ProbeResult, thresholds: Thresholds) -> Option<Change> {
-        let mut found = self.probes.lock();
+        let mut found = self.vitals.probes.lock();
         let before = found.probed.is_up();
         let to = found.probed.observe(result.good, thresholds);
         found.last = Some(result);
@@ -106,10 +113,10 @@ impl Backend {
         if found.probed.is_up() != before {
             found.since = (Instant::now(), SystemTime::now());
         }
-        self.probes.down.store(found.probed.is_down(), Ordering::Relaxed);
+        self.vitals.probes.down.store(found.probed.is_down(), Ordering::Relaxed);
         drop(found);
         if to == Some(Transition::Up) {
-            self.health.forget();
+            self.vitals.health.forget();
         }
         to.map(|to| Change { to, lasted })
     }

@@ -1,17 +1,16 @@
 //! The immutable view a request is served by, built from a [`Config`].
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{collections::BTreeMap, fmt};
 
 use arc_swap::ArcSwap;
 
-use super::{Group, Identity, StickyMode};
-use crate::config::{self, Action, Config, Process, Protocol, Retry, RetryKeys};
-use crate::policy::route::{HostTable, PathTable};
+use super::{BuildError, Game, Group, Listener};
+use crate::config::{self, Config, Process, Protocol};
+use crate::policy::route::HostTable;
 use crate::policy::sticky::KeyRing;
-use crate::policy::sticky::cookies::CookieNames;
 
 /// Holds the current snapshot. Readers keep what they loaded; it is only ever
 /// replaced as a whole.
@@ -35,6 +34,14 @@ impl Live {
         self.current.load_full()
     }
 
+    /// Every request that begins from now on is served by this one.
+    pub fn replace(&self, snapshot: Snapshot) {
+        let generation = snapshot.generation;
+        self.current.store(Arc::new(snapshot));
+        // Whoever sees the number finds what it stands for.
+        self.generation.store(generation, Ordering::Release);
+    }
+
     /// The number of the current snapshot: cheap to ask before each request.
     #[must_use]
     pub fn generation(&self) -> u64 {
@@ -49,12 +56,12 @@ pub struct Snapshot {
     pub generation: u64,
     /// `lockgate.toml`.
     pub process: Process,
+    /// What signs and verifies sticky cookies.
+    pub secrets: KeyRing,
     /// Sorted by number.
     pub ports: Vec<Port>,
-    /// All listeners of all games.
-    pub listeners: Vec<Listener>,
-    /// All groups of all games.
-    pub groups: Vec<Group>,
+    /// In lexical order of their files.
+    pub games: Vec<Arc<Game>>,
 }
 
 /// A listening port and who is served on it.
@@ -66,123 +73,71 @@ pub struct Port {
     pub protocol: Protocol,
     /// `None` = all addresses.
     pub address: Option<IpAddr>,
-    /// Domain → index into [`Snapshot::listeners`].
-    pub hosts: HostTable<usize>,
+    /// Who owns which domain.
+    pub hosts: HostTable<Arc<Listener>>,
     /// The `X-Forwarded-Proto` line, the same for every request on the port.
     pub forwarded_proto: Vec<u8>,
     /// The `X-Forwarded-Port` line likewise.
     pub forwarded_port: Vec<u8>,
 }
 
-/// A listener with its routing table.
-#[derive(Debug)]
-pub struct Listener {
-    /// The drop-in it stands in.
-    pub game: Arc<str>,
-    /// Its settings.
-    pub config: config::Listener,
-    /// Path prefix → index into [`Listener::rules`].
-    pub paths: PathTable<usize>,
-    /// In the order written.
-    pub rules: Vec<Rule>,
-    /// For `https`.
-    pub identity: Option<Arc<Identity>>,
-    /// The cookies of its sticky groups, which no backend gets to see as
-    /// clients send them.
-    pub cookies: CookieNames,
-}
-
-/// A rule, its group resolved.
-#[derive(Debug)]
-pub struct Rule {
-    /// Its settings.
-    pub config: config::Rule,
-    /// For [`Action::Forward`]: index into [`Snapshot::groups`].
-    pub group: Option<usize>,
-    /// Its own `retry` over the group's, where it has one.
-    pub retry: Option<Retry>,
-}
-
-/// A valid configuration that can't be served after all.
-#[derive(Debug)]
-pub struct BuildError {
-    game: Arc<str>,
-    line: usize,
-    reason: String,
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.toml:{}: {}", self.game, self.line, self.reason)
-    }
-}
-
-impl std::error::Error for BuildError {}
-
 impl Snapshot {
-    /// Builds the view of a configuration.
-    ///
-    /// # Errors
-    /// When rustls refuses a listener's TLS settings.
+    /// Builds the view of a configuration. Games that are the same as `before`
+    /// are taken from there as they are, the others carry over what they can.
+    /// With the games that cannot be served come the reasons; they stay as they
+    /// were before, if they were.
+    #[must_use]
     pub fn build(
         config: Config,
-        generation: u64,
-        secrets: &KeyRing,
-    ) -> Result<Snapshot, BuildError> {
-        let mut snapshot = Snapshot {
-            generation,
-            process: config.process,
-            ports: Vec::new(),
-            listeners: Vec::new(),
-            groups: Vec::new(),
-        };
-        let mut ports = BTreeMap::new();
-        for game in config.games {
-            let first_group = snapshot.groups.len();
-            for group in game.groups {
-                let line = group.line;
-                let group = Group::new(Arc::clone(&game.name), group, secrets)
-                    .map_err(|reason| BuildError { game: Arc::clone(&game.name), line, reason })?;
-                snapshot.groups.push(group);
+        secrets: KeyRing,
+        before: Option<&Snapshot>,
+    ) -> (Snapshot, Vec<BuildError>) {
+        let same_secrets = before.is_some_and(|before| before.secrets == secrets);
+        let known: HashMap<&str, &Arc<Game>> = before
+            .iter()
+            .flat_map(|before| &before.games)
+            .map(|game| (&*game.config.name, game))
+            .collect();
+        let mut errors = Vec::new();
+        let mut games = Vec::with_capacity(config.games.len());
+        for game in &config.games {
+            let before = known.get(&*game.name).copied();
+            if let Some(same) = before.filter(|_| same_secrets)
+                && Arc::ptr_eq(&same.config, game)
+            {
+                games.push(Arc::clone(same));
+                continue;
             }
-            for listener in game.listeners {
-                let mut listener = Listener::new(Arc::clone(&game.name), listener, first_group)?;
-                listener.cookies = snapshot.cookies_of(&listener.rules);
-                for rule in &mut listener.rules {
-                    let group = rule.group.and_then(|at| snapshot.groups.get(at));
-                    let own = rule.config.retry;
-                    rule.retry = group
-                        .filter(|_| own != RetryKeys::default())
-                        .map(|group| own.over(&group.config.retry));
+            match Game::build(game, &secrets, before.map(|game| &**game)) {
+                Ok(game) => games.push(Arc::new(game)),
+                Err(error) => {
+                    errors.push(error);
+                    games.extend(before.cloned());
                 }
-                let index = snapshot.listeners.len();
-                for number in &listener.config.ports {
-                    ports
-                        .entry(*number)
-                        .or_insert_with(|| Port::new(*number, &listener.config))
-                        .add(&listener.config, index);
-                }
-                snapshot.listeners.push(listener);
             }
         }
-        snapshot.ports = ports.into_values().collect();
-        Ok(snapshot)
+        let mut ports = BTreeMap::new();
+        for listener in games.iter().flat_map(|game| &game.listeners) {
+            for number in &listener.config.ports {
+                ports
+                    .entry(*number)
+                    .or_insert_with(|| Port::new(*number, &listener.config))
+                    .add(listener);
+            }
+        }
+        let generation = before.map_or(1, |before| before.generation + 1);
+        let ports = ports.into_values().collect();
+        (Snapshot { generation, process: config.process, secrets, ports, games }, errors)
     }
 
-    /// The cookies of the sticky groups these rules lead to.
-    fn cookies_of(&self, rules: &[Rule]) -> CookieNames {
-        let mut names = CookieNames::default();
-        let groups = rules.iter().filter_map(|rule| self.groups.get(rule.group?));
-        for sticky in groups.filter_map(|group| group.sticky.as_ref()) {
-            let list = match sticky.mode {
-                StickyMode::Insert { .. } => &mut names.inserted,
-                StickyMode::Rewrite => &mut names.rewritten,
-            };
-            if !list.contains(&sticky.name) {
-                list.push(sticky.name.clone());
-            }
-        }
-        names
+    /// All groups of all games.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.games.iter().flat_map(|game| &game.groups)
+    }
+
+    /// All listeners of all games.
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.games.iter().flat_map(|game| &game.listeners)
     }
 
     /// The port of that number.
@@ -210,47 +165,13 @@ impl Port {
         }
     }
 
-    fn add(&mut self, listener: &config::Listener, index: usize) {
+    fn add(&mut self, listener: &Arc<Listener>) {
         // The configuration was checked: nobody owns these names on this port yet.
-        for domain in &listener.domains {
-            self.hosts.insert(domain, index);
+        for domain in &listener.config.domains {
+            self.hosts.insert(domain, Arc::clone(listener));
         }
-        if listener.default {
-            self.hosts.set_default(index);
+        if listener.config.default {
+            self.hosts.set_default(Arc::clone(listener));
         }
-    }
-}
-
-impl Listener {
-    fn new(
-        game: Arc<str>,
-        mut config: config::Listener,
-        first_group: usize,
-    ) -> Result<Listener, BuildError> {
-        let line = config.line;
-        let error = |reason: String| BuildError { game: Arc::clone(&game), line, reason };
-        let rules: Vec<Rule> = std::mem::take(&mut config.rules)
-            .into_iter()
-            .map(|rule| Rule {
-                group: match rule.action {
-                    Action::Forward(group) => Some(first_group + group),
-                    _ => None,
-                },
-                config: rule,
-                retry: None,
-            })
-            .collect();
-        let paths = rules
-            .iter()
-            .enumerate()
-            .map(|(index, rule)| (rule.config.path.clone().into_bytes(), index))
-            .collect();
-        let paths = PathTable::build(paths)
-            .map_err(|index| error(format!("rule {} repeats a path", index + 1)))?;
-        let identity = match &config.tls {
-            None => None,
-            Some(tls) => Some(Arc::new(Identity::new(tls, config.http2).map_err(error)?)),
-        };
-        Ok(Listener { game, config, paths, rules, identity, cookies: CookieNames::default() })
     }
 }

@@ -305,6 +305,37 @@ pub struct UpstreamTls {
     pub verify: bool,
 }
 
+impl Upstream {
+    /// A connection that was opened the one way is as good the other way.
+    #[must_use]
+    pub fn is_same(&self, other: &Upstream) -> bool {
+        match (self, other) {
+            (Upstream::Http, Upstream::Http) | (Upstream::H2c, Upstream::H2c) => true,
+            (Upstream::Https(one), Upstream::Https(other)) => {
+                same_roots(one.roots.as_deref(), other.roots.as_deref())
+                    && one.server_name == other.server_name
+                    && same_pair(one.client.as_deref(), other.client.as_deref())
+                    && one.verify == other.verify
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether two lists of authorities let the same certificates pass.
+pub(super) fn same_roots(one: Option<&RootCertStore>, other: Option<&RootCertStore>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.roots == other.roots,
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Whether two certificates are the same. A key fits no other.
+pub(super) fn same_pair(one: Option<&CertifiedKey>, other: Option<&CertifiedKey>) -> bool {
+    one.map(|one| &one.cert) == other.map(|other| &other.cert)
+}
+
 impl Default for UpstreamTls {
     /// What holds without a `tls` table.
     fn default() -> Self {

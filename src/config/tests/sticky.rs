@@ -14,7 +14,7 @@ fn read(lines: &str) -> (Vec<String>, Option<Sticky>) {
     let loaded = load(dir.path());
     let said = said(&dir, &loaded);
     let game = loaded.config.and_then(|config| config.games.into_iter().next());
-    (said, game.and_then(|mut game| game.groups.remove(0).sticky))
+    (said, game.and_then(|game| game.groups[0].sticky.clone()))
 }
 
 fn good(lines: &str) -> Sticky {

@@ -21,7 +21,7 @@ fn group(lines: &str) -> (Vec<String>, Option<Upstream>) {
     let loaded = load(dir.path());
     let said = said(&dir, &loaded);
     let game = loaded.config.and_then(|config| config.games.into_iter().next());
-    (said, game.map(|mut game| game.groups.remove(0).protocol))
+    (said, game.map(|game| game.groups[0].protocol.clone()))
 }
 
 fn https(lines: &str) -> UpstreamTls {
@@ -117,7 +117,7 @@ fn groups_with_the_same_file_share_the_authorities() {
         Upstream::Https(tls) => tls.roots.clone().unwrap(),
         other => panic!("{other:?}"),
     });
-    assert!(std::sync::Arc::ptr_eq(&a, &b));
+    assert!(Arc::ptr_eq(&a, &b));
 }
 
 /// Whether it leads to us is seen when it is resolved.

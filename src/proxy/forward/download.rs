@@ -150,6 +150,6 @@ impl Attempt<'_> {
             std::time::Duration::from_secs(u64::from(seconds.saturating_sub(1)))
         });
         let until = now + promised.min(config.idle_timeout);
-        cx.worker.pool.put(self.picked.backend.id, conn, now, until, config.max_idle);
+        cx.worker.pool.put(self.picked.backend.id(), conn, now, until, config.max_idle);
     }
 }

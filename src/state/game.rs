@@ -1,0 +1,170 @@
+//! A game as requests see it: its listeners with their routing tables, and its
+//! groups. Built anew when its drop-in changed, and only then.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Group, Identity, StickyMode};
+use crate::config::{self, Action, Retry, RetryKeys};
+use crate::policy::route::PathTable;
+use crate::policy::sticky::KeyRing;
+use crate::policy::sticky::cookies::CookieNames;
+
+/// A drop-in that serves.
+#[derive(Debug)]
+pub struct Game {
+    /// What the drop-in says.
+    pub config: Arc<config::Game>,
+    /// In the order written.
+    pub listeners: Vec<Arc<Listener>>,
+    /// In the order of their names.
+    pub groups: Vec<Arc<Group>>,
+}
+
+/// A listener with its routing table.
+#[derive(Debug)]
+pub struct Listener {
+    /// The drop-in it stands in.
+    pub game: Arc<str>,
+    /// Its settings.
+    pub config: Arc<config::Listener>,
+    /// Path prefix → index into [`Listener::rules`].
+    pub paths: PathTable<usize>,
+    /// In the order written.
+    pub rules: Vec<Rule>,
+    /// For `https`.
+    pub identity: Option<Arc<Identity>>,
+    /// The cookies of its sticky groups, which no backend gets to see as
+    /// clients send them.
+    pub cookies: CookieNames,
+}
+
+/// A rule, its group resolved.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its settings.
+    pub config: Arc<config::Rule>,
+    /// For [`Action::Forward`].
+    pub group: Option<Arc<Group>>,
+    /// Its own `retry` over the group's, where it has one.
+    pub retry: Option<Retry>,
+}
+
+/// A valid configuration that can't be served after all.
+#[derive(Debug)]
+pub struct BuildError {
+    game: Arc<str>,
+    line: usize,
+    reason: String,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.toml:{}: {}", self.game, self.line, self.reason)
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+impl Game {
+    /// `before`: the same game until now. What it knows of backends that stay,
+    /// and identities that are the same, are carried over.
+    pub(super) fn build(
+        config: &Arc<config::Game>,
+        secrets: &KeyRing,
+        before: Option<&Game>,
+    ) -> Result<Game, BuildError> {
+        let name = &config.name;
+        let error = |line, reason| BuildError { game: Arc::clone(name), line, reason };
+        let groups_before = before.map(|game| game.groups.as_slice()).unwrap_or_default();
+        let known: HashMap<&str, &Arc<Group>> =
+            groups_before.iter().map(|group| (&*group.config.name, group)).collect();
+        let mut groups = Vec::with_capacity(config.groups.len());
+        for group in &config.groups {
+            let before = known.get(&*group.name).map(|group| &***group);
+            let built = Group::new(Arc::clone(name), Arc::clone(group), secrets, before);
+            groups.push(Arc::new(built.map_err(|reason| error(group.line, reason))?));
+        }
+        let identities = before.map(|game| game.listeners.as_slice()).unwrap_or_default();
+        let mut listeners = Vec::with_capacity(config.listeners.len());
+        for listener in &config.listeners {
+            let identity = identity(listener, identities);
+            let identity = identity.map_err(|reason| error(listener.line, reason))?;
+            let built = Listener::new(Arc::clone(name), Arc::clone(listener), &groups, identity);
+            listeners.push(Arc::new(built.map_err(|reason| error(listener.line, reason))?));
+        }
+        Ok(Game { config: Arc::clone(config), listeners, groups })
+    }
+}
+
+/// The one that serves already, where nothing of it changed: TLS sessions that
+/// began with it are resumed with it.
+fn identity(
+    config: &config::Listener,
+    before: &[Arc<Listener>],
+) -> Result<Option<Arc<Identity>>, String> {
+    let Some(tls) = &config.tls else { return Ok(None) };
+    let kept = before
+        .iter()
+        .filter(|listener| listener.config.domains == config.domains)
+        .filter(|listener| listener.config.ports == config.ports)
+        .filter(|listener| listener.config.http2 == config.http2)
+        .find(|listener| listener.config.tls.as_ref().is_some_and(|before| before.is_same(tls)))
+        .and_then(|listener| listener.identity.clone());
+    match kept {
+        Some(kept) => Ok(Some(kept)),
+        None => Identity::new(tls, config.http2).map(|identity| Some(Arc::new(identity))),
+    }
+}
+
+impl Listener {
+    fn new(
+        game: Arc<str>,
+        config: Arc<config::Listener>,
+        groups: &[Arc<Group>],
+        identity: Option<Arc<Identity>>,
+    ) -> Result<Listener, String> {
+        let rules: Vec<Rule> = config.rules.iter().map(|rule| Rule::new(rule, groups)).collect();
+        let paths = rules
+            .iter()
+            .enumerate()
+            .map(|(index, rule)| (rule.config.path.clone().into_bytes(), index))
+            .collect();
+        let paths = PathTable::build(paths)
+            .map_err(|index| format!("rule {} repeats a path", index + 1))?;
+        let cookies = cookies(&rules);
+        Ok(Listener { game, config, paths, rules, identity, cookies })
+    }
+}
+
+impl Rule {
+    fn new(config: &Arc<config::Rule>, groups: &[Arc<Group>]) -> Rule {
+        let group = match config.action {
+            Action::Forward(group) => groups.get(group).cloned(),
+            _ => None,
+        };
+        let own = config.retry;
+        let retry = group
+            .as_ref()
+            .filter(|_| own != RetryKeys::default())
+            .map(|group| own.over(&group.config.retry));
+        Rule { config: Arc::clone(config), group, retry }
+    }
+}
+
+/// The cookies of the sticky groups these rules lead to.
+fn cookies(rules: &[Rule]) -> CookieNames {
+    let mut names = CookieNames::default();
+    let groups = rules.iter().filter_map(|rule| rule.group.as_deref());
+    for sticky in groups.filter_map(|group| group.sticky.as_ref()) {
+        let list = match sticky.mode {
+            StickyMode::Insert { .. } => &mut names.inserted,
+            StickyMode::Rewrite => &mut names.rewritten,
+        };
+        if !list.contains(&sticky.name) {
+            list.push(sticky.name.clone());
+        }
+    }
+    names
+}
