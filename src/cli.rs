@@ -11,7 +11,9 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::config::diagnostic::{self, Diagnostic, Severity};
 use crate::config::{self, Loaded, SecretPlace};
-use crate::control::{demo, secret, server};
+use crate::control::reload::Report;
+use crate::control::status::Status;
+use crate::control::{client, demo, secret, server};
 
 /// An HTTP and HTTPS reverse proxy for many games on one address
 #[derive(Debug, Parser)]
@@ -38,6 +40,21 @@ enum Command {
         /// Drop-ins; one that has the name of a file in listeners.d replaces it
         files: Vec<PathBuf>,
         /// Print the problems as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Apply what the files say now, without losing anything; prints what changes
+    Reload {
+        /// Only print what would change
+        #[arg(long)]
+        dry_run: bool,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// What runs
+    Status {
+        /// Print it as JSON
         #[arg(long)]
         json: bool,
     },
@@ -79,6 +96,8 @@ pub fn main() -> ExitCode {
         Command::Run => run(&cli),
         Command::Demo => run_demo(&cli),
         Command::Check { ref files, json } => check(&cli, files, json),
+        Command::Reload { dry_run, json } => reload(&cli, dry_run, json),
+        Command::Status { json } => status(&cli, json),
         Command::Secret { command: SecretCommand::Rotate { after } } => rotate(&cli, after),
     };
     end_log(log);
@@ -118,7 +137,7 @@ fn run(cli: &Cli) -> ExitCode {
     let dir = cli.config_dir();
     let loaded = config::load(&dir);
     show(&loaded.diagnostics);
-    serve(loaded, &cli.state_dir(&dir), |_| Ok(()), || ())
+    serve(&dir, loaded, &cli.state_dir(&dir), |_| Ok(()), || ())
 }
 
 fn run_demo(cli: &Cli) -> ExitCode {
@@ -144,10 +163,11 @@ fn run_demo(cli: &Cli) -> ExitCode {
             demo.leave();
         }
     };
-    serve(loaded, &state, announce, stopping)
+    serve(prepared.dir(), loaded, &state, announce, stopping)
 }
 
 fn serve(
+    dir: &Path,
     loaded: Loaded,
     state_dir: &Path,
     announce: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
@@ -156,7 +176,7 @@ fn serve(
     let Some(config) = loaded.config else {
         return fail(&"nothing can be served: correct what is said above, then start again");
     };
-    match server::run(config, state_dir, announce, stopping) {
+    match server::run(dir, config, state_dir, announce, stopping) {
         Ok(server::Ended::Cleanly) => ExitCode::SUCCESS,
         Ok(server::Ended::Cut) => ExitCode::from(3),
         Err(error) => fail(&error),
@@ -186,6 +206,46 @@ fn check(cli: &Cli, files: &[PathBuf], json: bool) -> ExitCode {
         )
     };
     if good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+}
+
+fn reload(cli: &Cli, dry_run: bool, json: bool) -> ExitCode {
+    let state = cli.state_dir(&cli.config_dir());
+    let target = if dry_run { "/reload?dry_run" } else { "/reload" };
+    let answer = match client::ask(&state, "POST", target) {
+        Ok(answer) => answer,
+        Err(error) => return fail(&error),
+    };
+    let report: Report = match serde_json::from_slice(&answer) {
+        Ok(report) => report,
+        Err(error) => return fail(&format!("the running lockgate is of another version: {error}")),
+    };
+    let mut out = io::stdout().lock();
+    // It is done, whether anybody reads it or not.
+    let _ = match json {
+        true => out.write_all(&answer).and_then(|()| writeln!(out)),
+        false => write!(out, "{report}"),
+    };
+    if report.good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+}
+
+fn status(cli: &Cli, json: bool) -> ExitCode {
+    let state = cli.state_dir(&cli.config_dir());
+    let answer = match client::ask(&state, "GET", "/status.json") {
+        Ok(answer) => answer,
+        Err(error) => return fail(&error),
+    };
+    let mut out = io::stdout().lock();
+    // As in `reload`.
+    let _ = match json {
+        true => out.write_all(&answer).and_then(|()| writeln!(out)),
+        false => match serde_json::from_slice::<Status>(&answer) {
+            Ok(status) => write!(out, "{status}"),
+            Err(error) => {
+                return fail(&format!("the running lockgate is of another version: {error}"));
+            }
+        },
+    };
+    ExitCode::SUCCESS
 }
 
 fn rotate(cli: &Cli, after: Option<Duration>) -> ExitCode {

@@ -61,6 +61,14 @@ pub(super) fn tell(notes: &Notes, span: &Range<usize>, faults: &[CertificateErro
     }
 }
 
+/// The last moment at which a certificate is valid; `None` when it cannot be
+/// read.
+#[must_use]
+pub fn certificate_end(certificate: &CertifiedKey) -> Option<OffsetDateTime> {
+    let (_, until) = validity(certificate.end_entity_cert().ok()?)?;
+    Some(until)
+}
+
 /// What is wrong with a certificate's dates today. It may still be used, since
 /// no certificate is worse.
 pub(super) fn problem_of_dates(certificate: &CertifiedKey) -> Option<String> {

@@ -55,6 +55,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use certificate::{CertificateError, CertificateFault, load_authorities, load_certificate};
+pub use credential::certificate_end;
 pub use diagnostic::{Diagnostic, Place, Severity, to_json};
 pub use model::*;
 pub use secret::{

@@ -1,11 +1,17 @@
 //! The control plane: starts the workers, answers the operator, ends it all.
 
 mod admin;
+mod changes;
+pub mod client;
+mod commands;
+mod crew;
 pub mod demo;
 mod lock;
 mod prober;
+pub mod reload;
 mod resolver;
 pub mod secret;
 pub mod server;
+mod signals;
 mod sockets;
-mod status;
+pub mod status;

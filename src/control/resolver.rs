@@ -1,6 +1,8 @@
 //! Keeps the addresses of backends that are named: each name is looked up
 //! again when its answer expires, off the way of requests.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig,
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
@@ -26,43 +28,75 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How long a start waits for the first answers.
 const FIRST: Duration = Duration::from_secs(3);
 
-/// Resolves the names of the snapshot's backends, the first time before it
-/// returns (unless the name servers are too slow), and from then on.
-pub(super) async fn start(
-    snapshot: &Snapshot,
-    servers: &[SocketAddr],
-    own: Vec<SocketAddr>,
-) -> Result<(), String> {
-    let named: Vec<Backend> = snapshot
-        .groups()
-        .flat_map(|group| &group.backends)
-        .filter(|backend| matches!(backend.config.address, BackendAddress::Name { .. }))
-        .cloned()
-        .collect();
-    if named.is_empty() {
-        return Ok(());
+/// The names that are looked up; they no longer are when this is dropped.
+#[derive(Debug)]
+pub(super) struct Resolver {
+    servers: Vec<SocketAddr>,
+    admin: SocketAddr,
+    /// Made for the first name.
+    families: Option<Rc<[TokioResolver; 2]>>,
+    /// Our own sockets.
+    own: Rc<RefCell<Vec<SocketAddr>>>,
+    tasks: HashMap<u64, JoinHandle<()>>,
+}
+
+impl Resolver {
+    /// Asks these servers, or those of the system. `admin` is our own address,
+    /// where no backend is.
+    pub(super) fn new(servers: &[SocketAddr], admin: SocketAddr) -> Resolver {
+        let (own, tasks) = Default::default();
+        Resolver { servers: servers.to_vec(), admin, families: None, own, tasks }
     }
-    let resolvers = [LookupIpStrategy::Ipv4Only, LookupIpStrategy::Ipv6Only];
-    let resolvers = resolvers.map(|family| resolver(servers, family));
-    let [v4, v6] = resolvers;
-    let resolver = Rc::new([v4?, v6?]);
-    let own = Rc::new(own);
-    let first: Vec<_> = named
-        .into_iter()
-        .map(|backend| {
+
+    /// Resolves the names of the snapshot's backends: those that are new for the
+    /// first time before it returns (unless the name servers are too slow), and
+    /// all from then on. Those that are not in it any more are left.
+    pub(super) async fn follow(
+        &mut self,
+        snapshot: &Snapshot,
+        listening: &[SocketAddr],
+    ) -> Result<(), String> {
+        *self.own.borrow_mut() = listening.iter().copied().chain([self.admin]).collect();
+        let mut before = std::mem::take(&mut self.tasks);
+        let mut firsts = Vec::new();
+        for backend in snapshot.groups().flat_map(|group| &group.backends) {
+            if !matches!(backend.config.address, BackendAddress::Name { .. }) {
+                continue;
+            }
+            let id = backend.id();
+            if let Some(task) = before.remove(&id) {
+                self.tasks.insert(id, task);
+                continue;
+            }
+            let families = match &self.families {
+                Some(families) => Rc::clone(families),
+                None => {
+                    let v4 = resolver(&self.servers, LookupIpStrategy::Ipv4Only)?;
+                    let v6 = resolver(&self.servers, LookupIpStrategy::Ipv6Only)?;
+                    Rc::clone(self.families.insert(Rc::new([v4, v6])))
+                }
+            };
             let (told, first) = tokio::sync::oneshot::channel();
-            spawn_local(keep(Rc::clone(&resolver), backend, Rc::clone(&own), told));
-            first
-        })
-        .collect();
-    let all = async {
-        for answer in first {
-            // A task that ended early has logged why.
-            let _ = answer.await;
+            let keeping = keep(families, backend.clone(), Rc::clone(&self.own), told);
+            self.tasks.insert(id, spawn_local(keeping));
+            firsts.push(first);
         }
-    };
-    let _ = timeout(FIRST, all).await;
-    Ok(())
+        before.values().for_each(JoinHandle::abort);
+        let all = async {
+            for answer in firsts {
+                // A task that ended early has logged why.
+                let _ = answer.await;
+            }
+        };
+        let _ = timeout(FIRST, all).await;
+        Ok(())
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        self.tasks.values().for_each(JoinHandle::abort);
+    }
 }
 
 fn resolver(servers: &[SocketAddr], family: LookupIpStrategy) -> Result<TokioResolver, String> {
@@ -92,7 +126,7 @@ fn resolver(servers: &[SocketAddr], family: LookupIpStrategy) -> Result<TokioRes
 async fn keep(
     resolver: Rc<[TokioResolver; 2]>,
     backend: Backend,
-    own: Rc<Vec<SocketAddr>>,
+    own: Rc<RefCell<Vec<SocketAddr>>>,
     told: tokio::sync::oneshot::Sender<()>,
 ) {
     let BackendAddress::Name { host, port } = &backend.config.address else { return };
@@ -121,7 +155,7 @@ async fn keep(
                 }
             }
         }
-        addresses.retain(|address| !leads_to_us(*address, &own));
+        addresses.retain(|address| !leads_to_us(*address, &own.borrow()));
         addresses.sort_unstable();
         addresses.dedup();
         if addresses.is_empty() && told.is_some() {

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,20 +11,23 @@ use std::thread;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::admin::{self, Status};
+use super::commands::{self, Command};
+use super::crew::Crew;
 use super::lock::StateLock;
 use super::prober::{self, Prober};
-use super::resolver;
+use super::reload::{Options, Running};
+use super::resolver::Resolver;
 use super::secret;
+use super::signals::{Asked, Signals};
 use super::sockets::{self, Bound};
 use super::status::Asker;
 use crate::config::{Config, Protocol};
-use crate::proxy::{self, Order, Question, Shared};
+use crate::proxy::{Order, Shared};
 use crate::state::{Live, Snapshot};
 
 /// How a run ended.
@@ -37,7 +39,7 @@ pub enum Ended {
     Cut,
 }
 
-/// Serves the configuration until a signal ends it.
+/// Serves the configuration of this directory until a signal ends it.
 ///
 /// Prints to standard output where it listens, then what `announce` writes,
 /// then a line `ready`: from then on every port accepts. Calls `stopping` as it
@@ -46,6 +48,7 @@ pub enum Ended {
 /// # Errors
 /// What kept it from starting, with the remedy.
 pub fn run(
+    config_dir: &Path,
     config: Config,
     state_dir: &Path,
     announce: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -69,9 +72,8 @@ pub fn run(
     if snapshot.games.is_empty() {
         return Err(errors.first().map_or_else(|| "no game".to_owned(), ToString::to_string));
     }
-    let dns = process.dns_servers.clone();
     let probes = prober::connections(&snapshot);
-    let bound = sockets::bind(&snapshot, workers);
+    let bound = sockets::bind(&snapshot, workers, &[]);
     for problem in &bound.failed {
         error!("{problem}");
     }
@@ -101,21 +103,30 @@ pub fn run(
         let admin_address = admin.local_addr().unwrap_or(process.admin);
         spawn_local(admin::serve(admin, Rc::clone(&status)));
         let Bound { sockets, addresses, .. } = bound;
-        let own = addresses.iter().map(|(_, address)| *address).chain([admin_address]).collect();
-        resolver::start(&shared.live.load(), &dns, own).await?;
+        let mut resolver = Resolver::new(&process.dns_servers, admin_address);
+        let listening: Vec<SocketAddr> = addresses.iter().map(|(_, address)| *address).collect();
+        resolver.follow(&shared.live.load(), &listening).await?;
         let mut prober = Prober::default();
         prober.follow(&shared.live.load());
         let mut crew = Crew::start(&shared, sockets);
         // It is set here alone.
         let _ = status.asker.set(Asker::new(Arc::clone(&shared), crew.workers()));
         status.ready.set(true);
+        let (commander, commands) = mpsc::channel(1);
+        commands::serve(state_dir, commander, Rc::clone(&status));
         // A closed standard output keeps nobody from serving.
         let _ = print_start(admin_address, &addresses, announce);
         info!(workers, max_connections, "ready");
-        let order = tokio::select! {
-            order = signals.first(process.shutdown_deadline) => order,
-            () = crew.lost_one() => Order::Drain { within: Some(process.shutdown_deadline) },
+        let mut running = Running {
+            config_dir: config_dir.to_owned(),
+            state_dir: state_dir.to_owned(),
+            shared: Arc::clone(&shared),
+            workers: crew.workers(),
+            listening,
+            prober,
+            resolver,
         };
+        let order = attend(&mut running, &mut crew, &mut signals, commands).await;
         status.ready.set(false);
         info!(?order, "stopping");
         stopping();
@@ -123,6 +134,34 @@ pub fn run(
         info!(?ended, "stopped");
         Ok(ended)
     })
+}
+
+/// Does what signals and commands ask for, until that is the end.
+async fn attend(
+    running: &mut Running,
+    crew: &mut Crew,
+    signals: &mut Signals,
+    mut commands: mpsc::Receiver<Command>,
+) -> Order {
+    loop {
+        let deadline = running.shared.live.load().process.shutdown_deadline;
+        let command = tokio::select! {
+            asked = signals.next(deadline) => match asked {
+                Asked::End(order) => return order,
+                Asked::Reload => None,
+            },
+            command = commands.recv() => command,
+            () = crew.lost_one() => return Order::Drain { within: Some(deadline) },
+        };
+        let (options, reply) = match command {
+            Some(Command::Reload(options, reply)) => (options, Some(reply)),
+            None => (Options::default(), None),
+        };
+        let report = running.reload(options).await;
+        report.log();
+        // Who asked may have given up.
+        let _ = reply.map(|reply| reply.send(report));
+    }
 }
 
 fn print_start(
@@ -148,9 +187,10 @@ fn print_start(
 /// look-ups, the admin listener.
 const SPARE_DESCRIPTORS: usize = 32;
 
-/// How many clients the descriptors are enough for beside so many probes: each may need an upstream
-/// connection besides its own, and running out of those would fail requests
-/// instead of refusing connections (as HAProxy computes `maxconn`).
+/// How many clients the descriptors are enough for beside so many probes: each
+/// may need an upstream connection besides its own, and running out of those
+/// would fail requests instead of refusing connections (as HAProxy computes
+/// `maxconn`).
 fn affordable(descriptors: usize, probes: usize) -> usize {
     let open = std::fs::read_dir("/proc/self/fd").map_or(64, Iterator::count);
     (descriptors.saturating_sub(open + probes + SPARE_DESCRIPTORS) / 2).max(1)
@@ -166,135 +206,4 @@ fn raise_descriptor_limit() -> usize {
     };
     // `None` is unlimited.
     current.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
-}
-
-/// The signals lockgate answers to, handled in the loop like everything else.
-#[derive(Debug)]
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    quit: Signal,
-    hangup: Signal,
-    user1: Signal,
-    user2: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-            hangup: signal(SignalKind::hangup())?,
-            user1: signal(SignalKind::user_defined1())?,
-            user2: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    /// TERM and INT finish what is in flight within the deadline, QUIT without
-    /// one.
-    async fn first(&mut self, deadline: std::time::Duration) -> Order {
-        loop {
-            let unheard = tokio::select! {
-                _ = self.terminate.recv() => return Order::Drain { within: Some(deadline) },
-                _ = self.interrupt.recv() => return Order::Drain { within: Some(deadline) },
-                _ = self.quit.recv() => return Order::Drain { within: None },
-                // What other servers do on these would end this one by default,
-                // and every game with it.
-                _ = self.hangup.recv() => "HUP",
-                _ = self.user1.recv() => "USR1",
-                _ = self.user2.recv() => "USR2",
-            };
-            warn!(signal = unheard, "nothing is done on this signal; restart to apply changes");
-        }
-    }
-
-    /// A second TERM or INT does not wait any longer.
-    async fn second(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// The running workers.
-#[derive(Debug)]
-struct Crew {
-    orders: watch::Sender<Order>,
-    questions: Vec<mpsc::UnboundedSender<Question>>,
-    ends: mpsc::UnboundedReceiver<bool>,
-    running: usize,
-    clean: bool,
-}
-
-impl Crew {
-    fn start(shared: &Arc<Shared>, sockets: Vec<Vec<proxy::Socket>>) -> Crew {
-        let (orders, _) = watch::channel(Order::Run);
-        let (ended, ends) = mpsc::unbounded_channel();
-        let mut crew = Crew { orders, questions: Vec::new(), ends, running: 0, clean: true };
-        for (index, sockets) in sockets.into_iter().enumerate() {
-            let (shared, ended) = (Arc::clone(shared), ended.clone());
-            let orders = crew.orders.subscribe();
-            let (question, questions) = mpsc::unbounded_channel();
-            let work = move || {
-                let run = || proxy::run_worker(index, shared, sockets, orders, questions);
-                let clean = match catch_unwind(AssertUnwindSafe(run)) {
-                    Ok(Ok(clean)) => clean,
-                    Ok(Err(error)) => {
-                        error!(index, %error, "a worker failed");
-                        false
-                    }
-                    // The panic's own message was printed where it happened.
-                    Err(_) => false,
-                };
-                // Nobody listens when the process is ending already.
-                let _ = ended.send(clean);
-            };
-            match thread::Builder::new().name(format!("worker-{index}")).spawn(work) {
-                Ok(_) => {
-                    crew.running += 1;
-                    crew.questions.push(question);
-                }
-                Err(error) => {
-                    error!(index, %error, "cannot start a worker's thread");
-                    crew.clean = false;
-                }
-            }
-        }
-        crew
-    }
-
-    /// Where the workers take questions.
-    fn workers(&self) -> Vec<mpsc::UnboundedSender<Question>> {
-        self.questions.clone()
-    }
-
-    /// A worker ended without being told to: the ports it had are deaf now, so
-    /// the process ends and whoever watches it starts it again.
-    async fn lost_one(&mut self) {
-        if self.running > 0 && self.ends.recv().await.is_some() {
-            self.running -= 1;
-            self.clean = false;
-            error!("a worker ended unexpectedly: stopping");
-        }
-    }
-
-    /// Gives the order and waits until all have followed it.
-    async fn end(&mut self, order: Order, signals: &mut Signals) -> Ended {
-        // It fails when no worker is left to hear it.
-        let _ = self.orders.send(order);
-        while self.running > 0 {
-            tokio::select! {
-                clean = self.ends.recv() => {
-                    self.clean &= clean == Some(true);
-                    self.running -= 1;
-                }
-                () = signals.second() => {
-                    let _ = self.orders.send(Order::Stop);
-                }
-            }
-        }
-        if self.clean { Ended::Cleanly } else { Ended::Cut }
-    }
 }

@@ -1,6 +1,7 @@
 //! Listening sockets: every worker has its own for every port and address
 //! family, and the kernel spreads the connections among them.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
@@ -24,16 +25,17 @@ pub(super) struct Bound {
     pub(super) failed: Vec<String>,
 }
 
-/// Binds every port of the snapshot `workers` times. One that can't be had
+/// Binds every port of the snapshot `workers` times, but for the addresses where
+/// there are sockets already. One that can't be had
 /// costs the games on it that port, and no other game anything.
-pub(super) fn bind(snapshot: &Snapshot, workers: usize) -> Bound {
+pub(super) fn bind(snapshot: &Snapshot, workers: usize, have: &[SocketAddr]) -> Bound {
     let mut bound = Bound {
         sockets: (0..workers).map(|_| Vec::new()).collect(),
         addresses: Vec::new(),
         failed: Vec::new(),
     };
     for port in &snapshot.ports {
-        match bind_port(port, workers, &owners(snapshot, port)) {
+        match bind_port(port, workers, have, &owners(snapshot, port)) {
             Ok(all) => {
                 for (address, listeners) in all {
                     bound.addresses.push((port.protocol, address));
@@ -53,11 +55,14 @@ pub(super) fn bind(snapshot: &Snapshot, workers: usize) -> Bound {
 fn bind_port(
     port: &Port,
     workers: usize,
+    have: &[SocketAddr],
     whose: &str,
 ) -> Result<Vec<(SocketAddr, Vec<TcpListener>)>, String> {
     let mut all = Vec::new();
     let mut lacking = None;
-    for address in addresses(port.address, port.number) {
+    let wanted = addresses(port.address, port.number);
+    let has_some = wanted.iter().any(|address| have.contains(address));
+    for address in wanted.into_iter().filter(|address| !have.contains(address)) {
         let listeners: io::Result<Vec<TcpListener>> =
             (0..workers).map(|_| listen(address)).collect();
         match listeners {
@@ -70,9 +75,15 @@ fn bind_port(
         }
     }
     match lacking {
-        Some(why) if all.is_empty() => Err(why),
+        Some(why) if all.is_empty() && !has_some => Err(why),
         _ => Ok(all),
     }
+}
+
+/// Where the snapshot wants to listen.
+pub(super) fn addresses_of(snapshot: &Snapshot) -> HashSet<SocketAddr> {
+    let ports = snapshot.ports.iter();
+    ports.flat_map(|port| addresses(port.address, port.number)).collect()
 }
 
 /// The files and lines that ask for the port.

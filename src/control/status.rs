@@ -1,17 +1,19 @@
 //! `/status.json`: what runs, as the operator's tools read it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::config::AdminState;
 use crate::policy::sticky::{Ejection, Reject};
-use crate::proxy::{Census, CookieCounts, Question, Shared, Sketch};
+use crate::proxy::{Census, CookieCounts, Message, Shared, Sketch};
 use crate::state::{Backend, Group, ProbeResult, ProbeStatus, Snapshot, StickyMode};
 
 /// A worker answers between two requests; one that does not is left out.
@@ -21,26 +23,29 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(super) struct Asker {
     shared: Arc<Shared>,
-    workers: Rc<[mpsc::UnboundedSender<Question>]>,
+    workers: Rc<[mpsc::UnboundedSender<Message>]>,
 }
 
+/// A word of ours, or one that was read.
+type Text = Cow<'static, str>;
+
 /// The document.
-#[derive(Debug, Serialize)]
-struct Status {
-    version: &'static str,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Status {
+    version: Text,
     pid: u32,
     generation: u64,
     games: Vec<GameStatus>,
     sticky_cookies: StickyCookies,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct GameStatus {
     name: String,
     groups: Vec<GroupStatus>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct GroupStatus {
     name: String,
     /// `null`: the group is not sticky.
@@ -48,22 +53,22 @@ struct GroupStatus {
     backends: Vec<BackendStatus>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct StickyStatus {
-    mode: &'static str,
+    mode: Text,
     cookie: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct BackendStatus {
     name: String,
     address: String,
     weight: u32,
     backup: bool,
-    state: &'static str,
+    state: Text,
     /// Why passive health keeps it out: `unreachable`, `failing`; `null`: it does
     /// not.
-    ejected: Option<&'static str>,
+    ejected: Option<Text>,
     /// `null`: the group has no `probe`.
     probe: Option<ProbeJson>,
     /// Of the last five minutes; `null`: the group is not sticky.
@@ -72,7 +77,7 @@ struct BackendStatus {
     tunnels: u32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct ProbeJson {
     /// `null`: no verdict yet.
     up: Option<bool>,
@@ -83,26 +88,58 @@ struct ProbeJson {
     last: Option<LastProbe>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct LastProbe {
     /// Seconds since 1970.
     at: u64,
     milliseconds: f64,
     good: bool,
     status: Option<u16>,
-    cause: Option<&'static str>,
+    cause: Option<Text>,
     detail: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct StickyCookies {
     absent: u64,
     good: u64,
-    rejected: HashMap<&'static str, u64>,
+    rejected: HashMap<Text, u64>,
+}
+
+/// As a table, for people.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Status { version, pid, generation, games, .. } = self;
+        writeln!(f, "lockgate {version}, process {pid}, generation {generation}")?;
+        for game in games {
+            for group in &game.groups {
+                writeln!(f, "\n{}/{}", game.name, group.name)?;
+                group.backends.iter().try_for_each(|backend| write!(f, "{backend}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for BackendStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let health = match (self.probe.as_ref().and_then(|probe| probe.up), &self.ejected) {
+            (Some(false), _) => "down",
+            (_, Some(_)) => "ejected",
+            (Some(true), None) => "up",
+            (None, None) => "-",
+        };
+        let players = self.players.map_or_else(|| "-".to_owned(), |players| players.to_string());
+        writeln!(
+            f,
+            "  {:<28} {:<6} {health:<8} weight {:<5} players {players:<6} tunnels {}",
+            self.name, self.state, self.weight, self.tunnels
+        )
+    }
 }
 
 impl Asker {
-    pub(super) fn new(shared: Arc<Shared>, workers: Vec<mpsc::UnboundedSender<Question>>) -> Asker {
+    pub(super) fn new(shared: Arc<Shared>, workers: Vec<mpsc::UnboundedSender<Message>>) -> Asker {
         Asker { shared, workers: workers.into() }
     }
 
@@ -128,7 +165,7 @@ impl Asker {
             .iter()
             .filter_map(|worker| {
                 let (reply, answer) = oneshot::channel();
-                worker.send(Question::Census(reply)).ok().map(|()| answer)
+                worker.send(Message::Census(reply)).ok().map(|()| answer)
             })
             .collect();
         let mut answers = Vec::with_capacity(asked.len());
@@ -151,14 +188,14 @@ fn status(snapshot: &Snapshot, players: &HashMap<u64, Sketch>, cookies: &CookieC
     }
     let rejected = Reject::ALL.iter().zip(cookies.rejected);
     Status {
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         generation: snapshot.generation,
         games,
         sticky_cookies: StickyCookies {
             absent: cookies.absent,
             good: cookies.good,
-            rejected: rejected.map(|(reject, count)| (reject.name(), count)).collect(),
+            rejected: rejected.map(|(reject, count)| (reject.name().into(), count)).collect(),
         },
     }
 }
@@ -171,14 +208,14 @@ fn group_status(group: &Group, players: &HashMap<u64, Sketch>) -> GroupStatus {
         weight: backend.config.weight,
         backup: backend.config.backup,
         state: match backend.config.state {
-            AdminState::Ready => "ready",
-            AdminState::Drain => "drain",
-            AdminState::Maint => "maint",
+            AdminState::Ready => "ready".into(),
+            AdminState::Drain => "drain".into(),
+            AdminState::Maint => "maint".into(),
         },
         ejected: group.standing(place).and_then(|standing| standing.ejected).map(|ejection| {
             match ejection {
-                Ejection::Unreachable => "unreachable",
-                Ejection::Failing => "failing",
+                Ejection::Unreachable => "unreachable".into(),
+                Ejection::Failing => "failing".into(),
             }
         }),
         probe: group.config.probe.is_some().then(|| probe_json(backend.probe_status())),
@@ -189,8 +226,8 @@ fn group_status(group: &Group, players: &HashMap<u64, Sketch>) -> GroupStatus {
         name: group.config.name.to_string(),
         sticky: sticky.map(|sticky| StickyStatus {
             mode: match sticky.mode {
-                StickyMode::Insert { .. } => "insert",
-                StickyMode::Rewrite => "rewrite",
+                StickyMode::Insert { .. } => "insert".into(),
+                StickyMode::Rewrite => "rewrite".into(),
             },
             cookie: sticky.name.clone(),
         }),
@@ -206,7 +243,7 @@ fn probe_json(status: ProbeStatus) -> ProbeJson {
             milliseconds: last.took.as_secs_f64() * 1000.0,
             good: last.good,
             status: last.status,
-            cause,
+            cause: cause.map(Text::from),
             detail,
         }
     };

@@ -81,7 +81,10 @@ pub(super) async fn serve(seat: &Seat, conn: Conn, peer: &Peer) {
         Poll::Ready(())
     })
     .await;
-    while poll_fn(|task| poll_first_bytes(task, worker, &mut client, until, first.is_some())).await
+    while poll_fn(|task| {
+        poll_first_bytes(task, worker, peer.port, &mut client, until, first.is_some())
+    })
+    .await
     {
         let after =
             Box::pin(exchange(worker, &mut client, peer, &mut served, &mut times, first.take()))
@@ -127,6 +130,7 @@ fn first_times(worker: &Worker, peer: &Peer) -> Times {
 fn poll_first_bytes(
     task: &mut Context<'_>,
     worker: &Worker,
+    port: u16,
     client: &mut Client,
     until: Instant,
     fresh: bool,
@@ -139,6 +143,7 @@ fn poll_first_bytes(
         Poll::Ready(Err(_)) => Poll::Ready(false),
         Poll::Pending => {
             let until = match worker.stopping_since() {
+                None if worker.is_leaving(port) => return Poll::Ready(false),
                 None => until,
                 // What a new client sent may not have been reported yet.
                 Some(since) if fresh => until.min(since + FRESH_GRACE),
@@ -174,7 +179,7 @@ async fn exchange(
         *times = Times::of(listener);
         last = listener.config.max_requests.is_some_and(|max| *served >= max);
     }
-    let may_stay = request.head.keep_alive && !last && !worker.is_stopping();
+    let may_stay = request.head.keep_alive && !last && !worker.is_leaving(peer.port);
     match served_by.response {
         Response::Forwarded(attempt) => {
             forward_response(cx, &request, client, attempt, may_stay).await

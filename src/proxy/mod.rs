@@ -10,8 +10,8 @@
 //! 6. [`respond`] answers what lockgate answers itself.
 //!
 //! [`body`] moves bodies, [`tunnel`] what follows a switch of protocols, [`headers`] writes heads, [`mod@error`] lists what can go
-//! wrong. A [`worker`] is the thread all of this happens on, from the first
-//! byte to the last.
+//! wrong. A [`worker`] is what the requests of one [`thread`](mod@thread) share; there a
+//! request is from its first byte to its last.
 
 mod accept;
 mod proxy_protocol;
@@ -44,26 +44,22 @@ mod headers;
 mod message;
 mod players;
 mod tcp;
+mod thread;
 mod tunnel;
 mod worker;
 
-use std::net::TcpListener;
-use std::rc::Rc;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{Instant, timeout_at};
-use tracing::error;
+use tokio::sync::oneshot;
 
 pub(crate) use connect::is_own;
 pub use error::{Cause, Phase};
 pub(crate) use players::Sketch;
 pub(crate) use sticky::CookieCounts;
+pub(crate) use thread::run_worker;
 pub(crate) use worker::Shared;
-use worker::Worker;
 
 /// What the control plane wants of the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +76,18 @@ pub(crate) enum Order {
     Stop,
 }
 
-/// What the control plane asks a worker.
+/// What the control plane asks of a worker, or tells it.
 #[derive(Debug)]
-pub(crate) enum Question {
-    /// Who was here.
+pub(crate) enum Message {
+    /// Who was here?
     Census(oneshot::Sender<Census>),
+    /// Accept on these too.
+    Listen(Vec<Socket>),
+    /// Accept no more on the sockets with these addresses. Connections on ports
+    /// that the snapshot no longer has end after what they do.
+    Leave(Arc<[SocketAddr]>),
+    /// Keep no connection to backends with these ids.
+    Forget(Arc<[u64]>),
 }
 
 /// What a worker knows of its clients.
@@ -103,106 +106,4 @@ pub(crate) struct Socket {
     pub listener: TcpListener,
     /// The port's number in the configuration.
     pub port: u16,
-}
-
-/// Runs a worker on the calling thread until it is told to end. Gives whether
-/// everything in flight was finished.
-///
-/// # Errors
-/// When the thread's event loop can't be set up.
-pub(crate) fn run_worker(
-    index: usize,
-    shared: Arc<Shared>,
-    sockets: Vec<Socket>,
-    orders: watch::Receiver<Order>,
-    questions: mpsc::UnboundedReceiver<Question>,
-) -> std::io::Result<bool> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    runtime.block_on(async {
-        let worker = Rc::new(Worker::new(index, shared));
-        let mut tended = Vec::new();
-        for socket in sockets {
-            let listener = tokio::net::TcpListener::from_std(socket.listener)?;
-            let tending = tend(Rc::clone(&worker), listener, socket.port, orders.clone());
-            tended.push(spawn_local(tending));
-        }
-        spawn_local(sweep(Rc::clone(&worker)));
-        spawn_local(answer(Rc::clone(&worker), questions));
-        Ok(follow(&worker, tended, orders).await)
-    })
-}
-
-/// Keeps a socket accepting: a panic in it, which would be a bug, must not
-/// leave the port deaf.
-async fn tend(
-    worker: Rc<Worker>,
-    listener: tokio::net::TcpListener,
-    port: u16,
-    mut orders: watch::Receiver<Order>,
-) {
-    let listener = Rc::new(listener);
-    loop {
-        let mut accepting = {
-            let (worker, listener) = (Rc::clone(&worker), Rc::clone(&listener));
-            spawn_local(async move { accept::accept(worker, &listener, port).await })
-        };
-        tokio::select! {
-            ended = &mut accepting => error!(port, ?ended, "accepting broke and is started again"),
-            _ = orders.wait_for(|order| *order != Order::Run) => {
-                accepting.abort();
-                // It holds the socket until it is gone.
-                let _ = accepting.await;
-                if let Ok(listener) = Rc::try_unwrap(listener) {
-                    accept::accept_queued(&worker, listener, port);
-                }
-                return;
-            }
-        }
-    }
-}
-
-/// Tells the control plane what it asks.
-async fn answer(worker: Rc<Worker>, mut questions: mpsc::UnboundedReceiver<Question>) {
-    while let Some(Question::Census(reply)) = questions.recv().await {
-        let players = worker.players.recent(worker.unix_seconds());
-        // Who asked may have given up.
-        let _ = reply.send(Census { players, cookies: worker.sticky.get() });
-    }
-}
-
-/// Closes upstream connections that were idle for too long.
-async fn sweep(worker: Rc<Worker>) {
-    loop {
-        tokio::time::sleep(pool::SWEEP).await;
-        worker.pool.sweep(Instant::now());
-    }
-}
-
-/// Waits for orders and carries them out.
-async fn follow(
-    worker: &Rc<Worker>,
-    tended: Vec<JoinHandle<()>>,
-    mut orders: watch::Receiver<Order>,
-) -> bool {
-    // The sender lives as long as the process wants its workers.
-    let order = orders.wait_for(|order| *order != Order::Run).await.map(|order| *order);
-    let Ok(Order::Drain { within }) = order else { return false };
-    // What is queued at the sockets was promised service: it is taken first.
-    for socket in tended {
-        let _ = socket.await;
-    }
-    worker.stop();
-    let stopped_early = orders.wait_for(|order| *order == Order::Stop);
-    let emptied = async {
-        tokio::select! {
-            () = worker.emptied() => true,
-            _ = stopped_early => false,
-        }
-    };
-    let finished = match within {
-        None => emptied.await,
-        Some(within) => timeout_at(Instant::now() + within, emptied).await.unwrap_or(false),
-    };
-    worker.pool.clear();
-    finished
 }

@@ -91,6 +91,11 @@ impl Pool {
         });
     }
 
+    /// Closes those to this backend.
+    pub(super) fn forget(&self, backend: u64) {
+        self.idle.borrow_mut().remove(&backend);
+    }
+
     /// Closes all.
     pub(super) fn clear(&self) {
         self.idle.borrow_mut().clear();

@@ -67,6 +67,8 @@ pub(super) struct Worker {
     /// What clients did wrong.
     pub(super) refusals: FailureLog,
     stopping: Cell<Option<Instant>>,
+    /// A port was taken away at some time.
+    left_ports: Cell<bool>,
     registry: RefCell<Registry>,
     emptied: Notify,
     dice: Cell<u64>,
@@ -101,6 +103,7 @@ impl Worker {
             failures: FailureLog::default(),
             refusals: FailureLog::default(),
             stopping: Cell::new(None),
+            left_ports: Cell::new(false),
             registry: RefCell::default(),
             emptied: Notify::new(),
             dice: Cell::new(seed | 1),
@@ -195,9 +198,20 @@ impl Worker {
         write(&date.1);
     }
 
-    /// The process is ending: connections end after the request they serve.
+    /// The process is ending.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.get().is_some()
+    }
+
+    /// Connections on this port end after the request they serve.
+    pub(super) fn is_leaving(&self, port: u16) -> bool {
+        self.is_stopping() || (self.left_ports.get() && self.view().snapshot.port(port).is_none())
+    }
+
+    /// Some ports are gone: those who wait on them are woken to see it.
+    pub(super) fn leave_ports(&self) {
+        self.left_ports.set(true);
+        self.wake_all();
     }
 
     /// Since when the process is ending.
@@ -208,6 +222,10 @@ impl Worker {
     /// Begins the end: wakes every connection.
     pub(super) fn stop(&self) {
         self.stopping.set(Some(Instant::now()));
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         let wakers: Vec<Waker> = self.registry.borrow().wakers.iter().flatten().cloned().collect();
         for waker in wakers {
             waker.wake();

@@ -33,6 +33,7 @@ mod pool;
 mod probe;
 mod proxy_protocol;
 mod regressions;
+mod reload;
 mod responses;
 mod retry;
 mod routing;

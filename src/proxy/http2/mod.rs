@@ -95,6 +95,7 @@ pub(super) async fn serve(seat: &Seat, conn: Conn, peer: &Peer) {
     let most = Cell::new(u64::MAX);
     let mut driver = Driver {
         worker,
+        port: peer.port,
         server,
         io,
         timers: Rc::clone(&timers),
@@ -170,6 +171,7 @@ fn builder(header_size: usize) -> Builder {
 /// What a connection needs besides its requests.
 struct Driver<'a> {
     worker: &'a Worker,
+    port: u16,
     server: Server,
     io: HeldIo,
     timers: Rc<Timers>,
@@ -216,7 +218,7 @@ impl Driver<'_> {
     /// Sends what the turn produced, and waits for the next.
     fn poll_wait(&mut self, task: &mut Context<'_>, requests: usize) -> Poll<()> {
         let now = Instant::now();
-        if self.worker.is_stopping() || self.served >= self.most.get() {
+        if self.worker.is_leaving(self.port) || self.served >= self.most.get() {
             self.part(task, now);
         }
         match self.io.poll_push(task) {

@@ -67,6 +67,11 @@ impl Shared {
         connections.iter().find(has_room).cloned()
     }
 
+    /// Connections to this backend take no more requests, and end with the last.
+    pub(crate) fn forget(&self, backend: u64) {
+        self.open.borrow_mut().remove(&backend);
+    }
+
     /// Begins HTTP/2 on a new connection, and keeps it for others while it is
     /// not idle for longer than `idle`.
     pub(crate) async fn begin(

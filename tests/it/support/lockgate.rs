@@ -244,6 +244,30 @@ impl Lockgate {
         self.directory.path()
     }
 
+    /// Another command on the same directories.
+    #[track_caller]
+    pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate"));
+        command.args(arguments).arg("--config").arg(self.path());
+        command.arg("--state").arg(self.path().join("state")).env("NO_COLOR", "1");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Finished::of(command)
+    }
+
+    /// `lockgate reload` that is taken whole; what it printed.
+    #[track_caller]
+    pub(crate) fn reload(&self) -> String {
+        self.run(&["reload"]).expect(0).stdout
+    }
+
+    /// Writes a file of the directory, as an editor does that takes care: the old
+    /// one is there until the new one is.
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        let draft = self.path().join(".draft");
+        std::fs::write(&draft, text).unwrap();
+        std::fs::rename(draft, self.path().join(name)).unwrap();
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

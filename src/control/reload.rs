@@ -1,0 +1,284 @@
+//! From what runs to what the files say now, without a ripple: the next
+//! snapshot is built beside the old one, sockets that are new are bound, names
+//! that are new looked up, and only then is one put in the other's place.
+//! Whatever fails before that leaves everything as it was.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tracing::{error, info, warn};
+
+use super::changes::changes;
+use super::prober::Prober;
+use super::resolver::Resolver;
+use super::secret;
+use super::sockets::{self, Bound};
+use crate::config::{self, Diagnostic, Loaded, Process};
+use crate::proxy::{Message, Shared};
+use crate::state::Snapshot;
+
+/// What a run consists of, and what a reload changes.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) config_dir: PathBuf,
+    pub(super) state_dir: PathBuf,
+    pub(super) shared: Arc<Shared>,
+    pub(super) workers: Vec<mpsc::UnboundedSender<Message>>,
+    /// Where every worker has a socket.
+    pub(super) listening: Vec<SocketAddr>,
+    pub(super) prober: Prober,
+    pub(super) resolver: Resolver,
+}
+
+/// How a reload is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What a reload did, for people and programs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Everything was taken as it is written.
+    pub good: bool,
+    /// What the files say is served now; not after a dry run, nor when nothing
+    /// could be used.
+    pub applied: bool,
+    /// Of the snapshot that serves now.
+    pub generation: u64,
+    /// How long it took.
+    pub milliseconds: f64,
+    /// Games of which something changed, or that were refused.
+    pub games: Vec<GameReport>,
+    /// How many are as they were.
+    pub unchanged: usize,
+    /// What concerns no single game.
+    pub problems: Vec<String>,
+    /// What the files are to blame for, as it is told by `check`.
+    pub diagnostics: Vec<String>,
+}
+
+/// What became of one drop-in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GameReport {
+    /// The file's name without `.toml`.
+    pub game: String,
+    /// `changed`, or `refused`: what it was before serves on.
+    pub verdict: String,
+    /// In words.
+    pub changes: Vec<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for diagnostic in &self.diagnostics {
+            writeln!(f, "{diagnostic}\n")?;
+        }
+        for problem in &self.problems {
+            writeln!(f, "error: {problem}")?;
+        }
+        for GameReport { game, verdict, changes } in &self.games {
+            match &**verdict {
+                "refused" => writeln!(f, "{game}: refused; what it was before serves on")?,
+                _ => changes.iter().try_for_each(|change| writeln!(f, "{game}: {change}"))?,
+            }
+        }
+        let verdict = match (self.applied, self.good) {
+            (true, true) => "reloaded",
+            (true, false) => "reloaded, but not all of it",
+            (false, true) => "this would be done",
+            (false, false) => "not reloaded: what ran before runs on",
+        };
+        let (changed, unchanged) = (self.games.len(), self.unchanged);
+        let (generation, time) = (self.generation, self.milliseconds);
+        writeln!(
+            f,
+            "{verdict}: {changed} changed, {unchanged} as before, generation {generation} ({time:.1} ms)"
+        )
+    }
+}
+
+impl Report {
+    /// Into the log, where those look who did not ask for it.
+    pub(super) fn log(&self) {
+        for game in &self.games {
+            let name = &*game.game;
+            match &*game.verdict {
+                "refused" => error!(game = name, "drop-in refused: see `lockgate reload`"),
+                _ => info!(game = name, changes = game.changes.join("; "), "game changed"),
+            }
+        }
+        for problem in &self.problems {
+            error!("{problem}");
+        }
+        for diagnostic in &self.diagnostics {
+            warn!("{diagnostic}");
+        }
+        let (generation, unchanged) = (self.generation, self.unchanged);
+        if self.applied {
+            info!(generation, changed = self.games.len(), unchanged, "reloaded");
+        } else {
+            warn!(generation, good = self.good, "not reloaded: what ran before runs on");
+        }
+    }
+}
+
+impl Running {
+    /// See the module.
+    pub(super) async fn reload(&mut self, options: Options) -> Report {
+        let begun = Instant::now();
+        let mut report = self.attempt(options).await;
+        report.generation = self.shared.live.generation();
+        report.milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
+        report
+    }
+
+    async fn attempt(&mut self, options: Options) -> Report {
+        let dir = self.config_dir.clone();
+        // Reading thousands of files must not keep probes and look-ups waiting.
+        let Ok(loaded) = spawn_blocking(move || config::load(&dir)).await else {
+            let problems = vec!["reading the files broke off; please report this".to_owned()];
+            return Report { problems, ..Report::default() };
+        };
+        let mut report = Report {
+            good: !loaded.has_errors(),
+            diagnostics: loaded
+                .diagnostics
+                .iter()
+                .map(|one| Diagnostic::render(one, false))
+                .collect(),
+            ..Report::default()
+        };
+        let old = self.shared.live.load();
+        let next = self.next(loaded, &old, &mut report);
+        let Some(next) = next.filter(|_| !options.dry_run) else { return report };
+        let bound = sockets::bind(&next, self.workers.len(), &self.listening);
+        self.apply(&old, next, bound, &mut report).await;
+        report
+    }
+
+    /// The snapshot the files ask for, if they can be used at all.
+    fn next(&self, loaded: Loaded, old: &Snapshot, report: &mut Report) -> Option<Snapshot> {
+        let mut config = loaded.config?;
+        for file in &loaded.refused {
+            let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+            let (game, verdict) = (name.to_owned(), "refused".to_owned());
+            report.games.push(GameReport { game, verdict, changes: Vec::new() });
+            let before = old.games.iter().find(|game| &*game.config.name == name);
+            config.games.extend(before.map(|game| Arc::clone(&game.config)));
+        }
+        config.games.sort_by(|a, b| a.file.file_name().cmp(&b.file.file_name()));
+        let secrets = match config
+            .process
+            .secrets
+            .clone()
+            .map_or_else(|| secret::load_or_create(&self.state_dir), Ok)
+        {
+            Ok(secrets) => secrets,
+            Err(problem) => {
+                report.good = false;
+                report.problems.push(problem);
+                return None;
+            }
+        };
+        report.problems.extend(keep_fixed(&mut config.process, &old.process));
+        let (next, errors) = Snapshot::build(config, secrets, Some(old));
+        report.good &= errors.is_empty();
+        report.problems.extend(errors.iter().map(ToString::to_string));
+        compare(old, &next, report);
+        Some(next)
+    }
+
+    /// Puts the next snapshot in the old one's place.
+    async fn apply(&mut self, old: &Snapshot, next: Snapshot, bound: Bound, report: &mut Report) {
+        let Bound { sockets, addresses, failed } = bound;
+        report.good &= failed.is_empty();
+        report.problems.extend(failed);
+        let wanted = sockets::addresses_of(&next);
+        let added: Vec<SocketAddr> = addresses.iter().map(|(_, address)| *address).collect();
+        let left: Arc<[SocketAddr]> =
+            self.listening.iter().filter(|have| !wanted.contains(have)).copied().collect();
+        self.listening.retain(|have| wanted.contains(have));
+        self.listening.extend(added);
+        if let Err(problem) = self.resolver.follow(&next, &self.listening).await {
+            report.good = false;
+            report.problems.push(problem);
+        }
+        self.prober.follow(&next);
+        let stay: HashSet<u64> = ids(&next).collect();
+        let gone: Arc<[u64]> = ids(old).filter(|id| !stay.contains(id)).collect();
+        self.shared.live.replace(next);
+        // A connection that comes before its port is in the snapshot would be
+        // dropped: sockets are accepted on from here on.
+        for (worker, sockets) in self.workers.iter().zip(sockets) {
+            // One that is ending hears nothing any more.
+            if !sockets.is_empty() {
+                let _ = worker.send(Message::Listen(sockets));
+            }
+            if !left.is_empty() {
+                let _ = worker.send(Message::Leave(Arc::clone(&left)));
+            }
+            if !gone.is_empty() {
+                let _ = worker.send(Message::Forget(Arc::clone(&gone)));
+            }
+        }
+        report.applied = true;
+    }
+}
+
+fn ids(snapshot: &Snapshot) -> impl Iterator<Item = u64> {
+    snapshot.groups().flat_map(|group| &group.backends).map(|backend| backend.id())
+}
+
+/// What only a start reads stays as it is; says so where it was changed.
+fn keep_fixed(new: &mut Process, old: &Process) -> Vec<String> {
+    let mut told = Vec::new();
+    let mut keep = |what: &str, changed: bool| {
+        if changed {
+            told.push(format!("lockgate.toml: `{what}` changed: restart lockgate to apply it"));
+        }
+    };
+    keep("workers", new.workers != old.workers);
+    keep("[admin] address", new.admin != old.admin);
+    keep("[limits] connections", new.limits.connections != old.limits.connections);
+    keep("[dns] servers", new.dns_servers != old.dns_servers);
+    new.workers = old.workers;
+    new.admin = old.admin;
+    new.limits.connections = old.limits.connections;
+    new.dns_servers.clone_from(&old.dns_servers);
+    told
+}
+
+/// Says what is different.
+fn compare(old: &Snapshot, next: &Snapshot, report: &mut Report) {
+    let find = |snapshot: &Snapshot, name: &str| {
+        let mut games = snapshot.games.iter();
+        games.find(|game| &*game.config.name == name).map(|game| Arc::clone(&game.config))
+    };
+    let names: BTreeSet<&str> =
+        old.games.iter().chain(&next.games).map(|game| &*game.config.name).collect();
+    for name in names {
+        if report.games.iter().any(|told| told.game == name) {
+            continue;
+        }
+        let (before, after) = (find(old, name), find(next, name));
+        let changes = match (&before, &after) {
+            (Some(before), Some(after)) if Arc::ptr_eq(before, after) => Vec::new(),
+            _ => changes(before.as_deref(), after.as_deref()),
+        };
+        if changes.is_empty() {
+            report.unchanged += 1;
+        } else {
+            let (game, verdict) = (name.to_owned(), "changed".to_owned());
+            report.games.push(GameReport { game, verdict, changes });
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! A worker's thread: its sockets, what the control plane tells it, its end.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, timeout_at};
+use tracing::error;
+
+use super::worker::{Shared, Worker};
+use super::{Census, Message, Order, Socket, accept, pool};
+
+/// The sockets a worker accepts on, by their addresses.
+type Tended = RefCell<HashMap<SocketAddr, Tending>>;
+
+/// A socket that is accepted on.
+#[derive(Debug)]
+struct Tending {
+    leave: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// Runs a worker on the calling thread until it is told to end. Gives whether
+/// everything in flight was finished.
+///
+/// # Errors
+/// When the thread's event loop can't be set up.
+pub(crate) fn run_worker(
+    index: usize,
+    shared: Arc<Shared>,
+    sockets: Vec<Socket>,
+    orders: watch::Receiver<Order>,
+    messages: mpsc::UnboundedReceiver<Message>,
+) -> std::io::Result<bool> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        let worker = Rc::new(Worker::new(index, shared));
+        let tended = Rc::new(Tended::default());
+        for socket in sockets {
+            listen(&worker, &tended, socket, &orders)?;
+        }
+        spawn_local(sweep(Rc::clone(&worker)));
+        spawn_local(obey(Rc::clone(&worker), Rc::clone(&tended), messages, orders.clone()));
+        Ok(follow(&worker, &tended, orders).await)
+    })
+}
+
+fn listen(
+    worker: &Rc<Worker>,
+    tended: &Tended,
+    socket: Socket,
+    orders: &watch::Receiver<Order>,
+) -> std::io::Result<()> {
+    let address = socket.listener.local_addr()?;
+    let listener = TcpListener::from_std(socket.listener)?;
+    let (leave, leaving) = oneshot::channel();
+    let tending = tend(Rc::clone(worker), listener, socket.port, orders.clone(), leaving);
+    let task = spawn_local(tending);
+    tended.borrow_mut().insert(address, Tending { leave, task });
+    Ok(())
+}
+
+/// Keeps a socket accepting: a panic in it, which would be a bug, must not
+/// leave the port deaf.
+async fn tend(
+    worker: Rc<Worker>,
+    listener: TcpListener,
+    port: u16,
+    mut orders: watch::Receiver<Order>,
+    mut leaving: oneshot::Receiver<()>,
+) {
+    let listener = Rc::new(listener);
+    loop {
+        let mut accepting = {
+            let (worker, listener) = (Rc::clone(&worker), Rc::clone(&listener));
+            spawn_local(async move { accept::accept(worker, &listener, port).await })
+        };
+        tokio::select! {
+            ended = &mut accepting => {
+                error!(port, ?ended, "accepting broke and is started again");
+                continue;
+            }
+            _ = orders.wait_for(|order| *order != Order::Run) => {}
+            _ = &mut leaving => {}
+        }
+        accepting.abort();
+        // It holds the socket until it is gone.
+        let _ = accepting.await;
+        if let Ok(listener) = Rc::try_unwrap(listener) {
+            accept::accept_queued(&worker, listener, port);
+        }
+        return;
+    }
+}
+
+/// Does what the control plane says.
+async fn obey(
+    worker: Rc<Worker>,
+    tended: Rc<Tended>,
+    mut messages: mpsc::UnboundedReceiver<Message>,
+    orders: watch::Receiver<Order>,
+) {
+    while let Some(message) = messages.recv().await {
+        match message {
+            Message::Census(reply) => {
+                let players = worker.players.recent(worker.unix_seconds());
+                // Who asked may have given up.
+                let _ = reply.send(Census { players, cookies: worker.sticky.get() });
+            }
+            Message::Listen(sockets) => {
+                for socket in sockets {
+                    let port = socket.port;
+                    if let Err(error) = listen(&worker, &tended, socket, &orders) {
+                        error!(port, %error, "cannot accept on a socket");
+                    }
+                }
+            }
+            Message::Leave(addresses) => {
+                let left: Vec<Tending> = {
+                    let mut tended = tended.borrow_mut();
+                    addresses.iter().filter_map(|address| tended.remove(address)).collect()
+                };
+                for Tending { leave, task } in left {
+                    // It has ended if it does not hear.
+                    let _ = leave.send(());
+                    let _ = task.await;
+                }
+                worker.leave_ports();
+            }
+            Message::Forget(backends) => {
+                for backend in backends.iter() {
+                    worker.pool.forget(*backend);
+                    worker.shared_upstream.forget(*backend);
+                }
+            }
+        }
+    }
+}
+
+/// Closes upstream connections that were idle for too long.
+async fn sweep(worker: Rc<Worker>) {
+    loop {
+        tokio::time::sleep(pool::SWEEP).await;
+        worker.pool.sweep(Instant::now());
+    }
+}
+
+/// Waits for orders and carries them out.
+async fn follow(worker: &Rc<Worker>, tended: &Tended, mut orders: watch::Receiver<Order>) -> bool {
+    // The sender lives as long as the process wants its workers.
+    let order = orders.wait_for(|order| *order != Order::Run).await.map(|order| *order);
+    let Ok(Order::Drain { within }) = order else { return false };
+    // What is queued at the sockets was promised service: it is taken first.
+    let sockets: Vec<Tending> = tended.borrow_mut().drain().map(|(_, socket)| socket).collect();
+    for socket in sockets {
+        let _ = socket.task.await;
+    }
+    worker.stop();
+    let stopped_early = orders.wait_for(|order| *order == Order::Stop);
+    let emptied = async {
+        tokio::select! {
+            () = worker.emptied() => true,
+            _ = stopped_early => false,
+        }
+    };
+    let finished = match within {
+        None => emptied.await,
+        Some(within) => timeout_at(Instant::now() + within, emptied).await.unwrap_or(false),
+    };
+    worker.pool.clear();
+    finished
+}

@@ -1,0 +1,433 @@
+//! Reload (SEMANTICS RL as DESIGN has them, CI-14, WS-08, AH-20): what changed
+//! takes effect, what did not change does not notice.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::process::Signal;
+use rustls::HandshakeKind;
+
+use crate::support::{
+    Backend, Client, Gate, Lockgate, Port, Setup, TlsOffer, authority, eventually, group,
+    http_listener, https_listener,
+};
+
+/// `a.test` on the port, before these backends, written as in a drop-in.
+fn game(port: &Port, backends: &str, more: &str) -> String {
+    http_listener("a.test", port, "group = \"web\"")
+        + &format!("[group.web]\nbackends = [{backends}]\n{more}\n")
+}
+
+fn quoted(backend: &Backend) -> String {
+    format!("\"{}\"", backend.address())
+}
+
+/// A running lockgate with one game, and its port.
+fn one(backends: &[&Backend], more: &str) -> (Lockgate, Port) {
+    let port = Port::reserve();
+    let backends: Vec<String> = backends.iter().map(|backend| quoted(backend)).collect();
+    let text = game(&port, &backends.join(", "), more);
+    (Setup::empty().file("game.toml", &text).start(), port)
+}
+
+#[test]
+fn rl_01_a_drop_in_is_added() {
+    let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
+    let (lockgate, port) = one(&[&b1], "");
+    let new = Port::reserve();
+    let text = http_listener("b.test", &port, "group = \"web\"")
+        + &http_listener("b.test", &new, "group = \"web\"")
+        + &group("web", &b2);
+    lockgate.write("listeners.d/other.toml", text);
+    let said = lockgate.reload();
+    assert!(said.contains("other: added: 2 listeners, 1 group\n"), "{said}");
+    assert!(said.contains("reloaded: 1 changed, 1 as before, generation 2"), "{said}");
+    for port in [&port, &new] {
+        assert_eq!(Client::plain(port.number()).get("b.test", "/").expect(200).backend(), "B2");
+    }
+    assert_eq!(Client::plain(port.number()).get("a.test", "/").expect(200).backend(), "B1");
+}
+
+#[test]
+fn rl_02_a_bad_drop_in_stays_as_it_was_and_the_others_go_live() {
+    let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
+    let (lockgate, port) = one(&[&b1], "");
+    lockgate.write("listeners.d/game.toml", "[[listener]\n");
+    let text = http_listener("b.test", &port, "group = \"web\"") + &group("web", &b2);
+    lockgate.write("listeners.d/other.toml", text);
+    let refused = lockgate.run(&["reload"]).expect(1);
+    assert!(refused.stdout.contains("game.toml:1:"), "{}", refused.stdout);
+    assert!(refused.stdout.contains("game: refused"), "{}", refused.stdout);
+    assert!(refused.stdout.contains("other: added"), "{}", refused.stdout);
+    assert_eq!(Client::plain(port.number()).get("a.test", "/").expect(200).backend(), "B1");
+    assert_eq!(Client::plain(port.number()).get("b.test", "/").expect(200).backend(), "B2");
+    // Corrected, all is well.
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b2), ""));
+    let said = lockgate.reload();
+    assert!(said.contains(&format!("game: backend web/{} removed\n", b1.address())), "{said}");
+    assert!(said.contains(&format!("game: backend web/{} added\n", b2.address())), "{said}");
+    assert_eq!(Client::plain(port.number()).get("a.test", "/").expect(200).backend(), "B2");
+}
+
+#[test]
+fn rl_03_what_is_under_way_is_finished() {
+    let gate = Gate::default();
+    let hold = gate.clone();
+    let b1 = Backend::scripted("B1", move |exchange| {
+        hold.pass();
+        exchange.echo();
+    });
+    let b2 = Backend::named("B2");
+    let (lockgate, port) = one(&[&b1], "");
+    let mut client = Client::plain(port.number());
+    client.send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    b1.wait_for_executions(1);
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b2), ""));
+    lockgate.reload();
+    gate.open();
+    assert_eq!(client.read().expect(200).backend(), "B1");
+    // The same connection, the next request: what the file says now.
+    assert_eq!(client.get("a.test", "/").expect(200).backend(), "B2");
+}
+
+#[test]
+fn rl_04_a_domain_is_removed() {
+    let gate = Gate::default();
+    let hold = gate.clone();
+    let b1 = Backend::scripted("B1", move |exchange| {
+        if exchange.request().target() == "/hold" {
+            hold.pass();
+        }
+        exchange.echo();
+    });
+    let (lockgate, port) = one(&[&b1], "");
+    let text = http_listener("b.test", &port, "group = \"web\"") + &group("web", &b1);
+    lockgate.write("listeners.d/other.toml", text);
+    lockgate.reload();
+    let mut client = Client::plain(port.number());
+    client.send("GET /hold HTTP/1.1\r\nHost: b.test\r\n\r\n");
+    b1.wait_for_executions(1);
+    std::fs::remove_file(lockgate.path().join("listeners.d/other.toml")).unwrap();
+    let said = lockgate.reload();
+    assert!(said.contains("other: removed\n"), "{said}");
+    gate.open();
+    client.read().expect(200);
+    client.get("b.test", "/").expect(421);
+    Client::plain(port.number()).get("a.test", "/").expect(200);
+}
+
+/// A port nobody asks for any more is closed; who waits on it is let go, who has
+/// a request under way gets his answer.
+#[test]
+fn a_port_is_removed() {
+    let gate = Gate::default();
+    let hold = gate.clone();
+    let b1 = Backend::scripted("B1", move |exchange| {
+        if exchange.request().target() == "/hold" {
+            hold.pass();
+        }
+        exchange.echo();
+    });
+    let (lockgate, port) = one(&[&b1], "");
+    let second = Port::reserve();
+    let text = http_listener("b.test", &second, "group = \"web\"") + &group("web", &b1);
+    lockgate.write("listeners.d/other.toml", &text);
+    lockgate.reload();
+    let mut idle = Client::plain(second.number());
+    idle.get("b.test", "/").expect(200);
+    let mut other = Client::plain(port.number());
+    other.get("a.test", "/").expect(200);
+    let mut busy = Client::plain(second.number());
+    busy.send("GET /hold HTTP/1.1\r\nHost: b.test\r\n\r\n");
+    b1.wait_for_executions(3);
+    std::fs::remove_file(lockgate.path().join("listeners.d/other.toml")).unwrap();
+    lockgate.reload();
+    idle.assert_closed();
+    eventually("the port refuses", || TcpStream::connect(("127.0.0.1", second.number())).is_err());
+    gate.open();
+    let response = busy.read().expect(200);
+    assert_eq!(response.value("connection").to_lowercase(), "close");
+    other.get("a.test", "/").expect(200);
+    // And it may come back.
+    lockgate.write("listeners.d/other.toml", &text);
+    lockgate.reload();
+    Client::plain(second.number()).get("b.test", "/").expect(200);
+}
+
+#[test]
+fn rl_05_a_certificate_is_renewed() {
+    let b1 = Backend::named("B1");
+    let port = Port::reserve();
+    let text = https_listener("a.test", &port, "group = \"web\"") + &group("web", &b1);
+    let lockgate = Setup::empty().file("game.toml", &text).start();
+    let mut open = Client::tls(port.number(), "a.test");
+    let old = open.certificate();
+    open.get("a.test", "/").expect(200);
+    // Nothing changed: the session goes on where it was.
+    let offer = TlsOffer::to("a.test").resuming();
+    let mut first = offer.connect(port.number()).unwrap();
+    first.get("a.test", "/").expect(200);
+    lockgate.reload();
+    let mut again = offer.connect(port.number()).unwrap();
+    again.get("a.test", "/").expect(200);
+    assert_eq!(again.session().handshake_kind(), Some(HandshakeKind::Resumed));
+    let leaf = authority().server(&["a.test"]);
+    lockgate.write("certs/a.test.crt", &leaf.chain_pem);
+    lockgate.write("certs/a.test.key", &leaf.key_pem);
+    let said = lockgate.reload();
+    assert!(said.contains(&format!("certificate of a.test:{port} renewed, expires ")), "{said}");
+    let new = Client::tls(port.number(), "a.test").certificate();
+    assert_ne!(new, old);
+    assert_eq!(new, *leaf.der());
+    open.get("a.test", "/").expect(200);
+}
+
+/// A list of probes seen, and an answer that can be changed.
+fn counting(name: &str, status: &'static str) -> (Backend, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let probes = Arc::clone(&count);
+    let backend = Backend::scripted(name, move |exchange| {
+        if exchange.request().target() != "/health" {
+            return exchange.echo();
+        }
+        probes.fetch_add(1, Ordering::SeqCst);
+        exchange.send(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"));
+    });
+    (backend, count)
+}
+
+const PROBE: &str = "[group.web.probe]\npath = \"/health\"\ninterval = \"100ms\"\n";
+
+#[test]
+fn rl_07_ah_20_what_probes_found_survives() {
+    let (ill, probes) = counting("ill", "503 No");
+    let well = Backend::named("well");
+    let port = Port::reserve();
+    let backends = format!("{}, {}", quoted(&ill), quoted(&well));
+    let text = game(&port, &backends, PROBE);
+    let lockgate = Setup::empty().file("game.toml", &text).start();
+    lockgate.wait_for_log(&["backend down", &ill.address()]);
+    // Other things of the game and of the group change.
+    let heavier =
+        backends.replace(&quoted(&well), &format!("{{ address = {}, weight = 7 }}", quoted(&well)));
+    for (round, backends) in [&heavier, &backends, &heavier].into_iter().enumerate() {
+        let more = format!("tunnel_timeout = \"{}m\"\n{PROBE}", round + 1);
+        lockgate.write("listeners.d/game.toml", game(&port, backends, &more));
+        lockgate.reload();
+        for _ in 0..4 {
+            let response = Client::plain(port.number()).get("a.test", "/").expect(200);
+            assert_eq!(response.backend(), "well");
+        }
+    }
+    let before = probes.load(Ordering::SeqCst);
+    eventually("it is still probed", || probes.load(Ordering::SeqCst) > before + 4);
+    let mut lockgate = lockgate;
+    let log = lockgate.log_to_the_end();
+    assert_eq!(log.matches("backend down").count(), 1, "{log}");
+    assert!(!log.contains("backend up"), "{log}");
+}
+
+#[test]
+fn rl_08_an_ejected_backend_stays_out() {
+    let dead = Port::reserve();
+    let b2 = Backend::named("B2");
+    let port = Port::reserve();
+    let text = |weight: u32| {
+        let dead = dead.refusing_address();
+        let backends = format!(
+            "{{ address = \"{dead}\", fail_timeout = \"1h\", weight = {weight} }}, {}",
+            quoted(&b2)
+        );
+        game(&port, &backends, "")
+    };
+    let lockgate = Setup::empty().file("game.toml", &text(100)).start();
+    for _ in 0..4 {
+        Client::plain(port.number()).get("a.test", "/").expect(200);
+    }
+    lockgate.wait_for_log(&["backend ejected"]);
+    lockgate.write("listeners.d/game.toml", text(50));
+    lockgate.reload();
+    for _ in 0..8 {
+        Client::plain(port.number()).get("a.test", "/").expect(200);
+    }
+    let mut lockgate = lockgate;
+    let log = lockgate.log_to_the_end();
+    assert_eq!(log.matches("attempt failed").count(), 1, "{log}");
+}
+
+#[test]
+fn a_backend_that_is_added_shows_first_that_it_can_serve() {
+    let (well, _) = counting("well", "200 Yes");
+    let (ill, probes) = counting("ill", "503 No");
+    let port = Port::reserve();
+    let lockgate = Setup::empty().file("game.toml", &game(&port, &quoted(&well), PROBE)).start();
+    let both = format!("{}, {}", quoted(&well), quoted(&ill));
+    lockgate.write("listeners.d/game.toml", game(&port, &both, PROBE));
+    lockgate.reload();
+    while probes.load(Ordering::SeqCst) < 5 {
+        let response = Client::plain(port.number()).get("a.test", "/").expect(200);
+        assert_eq!(response.backend(), "well");
+    }
+    // A group of nothing but new ones serves at once.
+    let (other, _) = counting("other", "200 Yes");
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(&other), PROBE));
+    lockgate.reload();
+    let response = Client::plain(port.number()).get("a.test", "/").expect(200);
+    assert_eq!(response.backend(), "other");
+}
+
+#[test]
+fn connections_to_backends_are_kept_or_closed() {
+    let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
+    let (lockgate, port) = one(&[&b1], "");
+    Client::plain(port.number()).get("a.test", "/").expect(200);
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b1), "max_idle = 7"));
+    assert!(lockgate.reload().contains("group web: max_idle 512 → 7"));
+    Client::plain(port.number()).get("a.test", "/").expect(200);
+    assert_eq!(b1.connections(), 1);
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b2), ""));
+    lockgate.reload();
+    eventually("the connection to B1 is closed", || b1.open() == 0);
+}
+
+#[test]
+fn ci_14_a_client_whose_backend_was_removed_is_bound_anew() {
+    let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
+    let sticky = "[group.web.sticky]\nmode = \"insert\"\n";
+    let (lockgate, port) = one(&[&b1, &b2], sticky);
+    let first = Client::plain(port.number()).get("a.test", "/").expect(200);
+    let cookie = first.value("set-cookie").split(';').next().unwrap().to_owned();
+    let ask = |cookie: &str| {
+        Client::plain(port.number())
+            .request(format!("GET / HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\n\r\n"))
+            .expect(200)
+    };
+    // Bound through a reload that changes nothing of it.
+    lockgate.write(
+        "listeners.d/game.toml",
+        game(&port, &format!("{}, {}", quoted(&b2), quoted(&b1)), sticky),
+    );
+    lockgate.reload();
+    for _ in 0..3 {
+        assert_eq!(ask(&cookie).backend(), first.backend());
+    }
+    let stays = if first.backend() == "B1" { &b2 } else { &b1 };
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(stays), sticky));
+    lockgate.reload();
+    let moved = ask(&cookie);
+    assert_ne!(moved.backend(), first.backend());
+    let new = moved.value("set-cookie").split(';').next().unwrap().to_owned();
+    lockgate.write(
+        "listeners.d/game.toml",
+        game(&port, &format!("{}, {}", quoted(&b1), quoted(&b2)), sticky),
+    );
+    lockgate.reload();
+    for _ in 0..3 {
+        assert_eq!(ask(&new).backend(), moved.backend());
+    }
+}
+
+#[test]
+fn ws_08_a_tunnel_survives() {
+    let b1 = Backend::scripted("B1", |exchange| {
+        exchange.switch();
+        exchange.mirror();
+    });
+    let b2 = Backend::named("B2");
+    let (lockgate, port) = one(&[&b1], "");
+    let mut client = Client::plain(port.number());
+    client.switch();
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b2), ""));
+    lockgate.reload();
+    client.send("still here");
+    client.awaits("still here");
+    // And without its game.
+    lockgate.write(
+        "listeners.d/other.toml",
+        http_listener("b.test", &port, "group = \"web\"") + &group("web", &b2),
+    );
+    std::fs::remove_file(lockgate.path().join("listeners.d/game.toml")).unwrap();
+    lockgate.reload();
+    Client::plain(port.number()).get("a.test", "/").expect(421);
+    client.send("and still");
+    client.awaits("and still");
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
+    let (lockgate, port) = one(&[&b1], "");
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b2), ""));
+    let said = lockgate.run(&["reload", "--dry-run"]).expect(0).stdout;
+    assert!(said.contains(&format!("game: backend web/{} added\n", b2.address())), "{said}");
+    assert!(said.contains("this would be done: 1 changed, 0 as before, generation 1"), "{said}");
+    assert_eq!(Client::plain(port.number()).get("a.test", "/").expect(200).backend(), "B1");
+    let json = lockgate.run(&["reload", "--json"]).expect(0).stdout;
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((report["applied"].as_bool(), report["generation"].as_u64()), (Some(true), Some(2)));
+    assert_eq!(report["games"][0]["game"], "game");
+}
+
+#[test]
+fn hup_reloads() {
+    let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
+    let (lockgate, port) = one(&[&b1], "");
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b2), ""));
+    lockgate.signal(Signal::HUP);
+    lockgate.wait_for_log(&["INFO reloaded", "generation=2"]);
+    assert_eq!(Client::plain(port.number()).get("a.test", "/").expect(200).backend(), "B2");
+}
+
+#[test]
+fn without_a_process_reload_says_so() {
+    let (mut lockgate, _port) = one(&[&Backend::named("B1")], "");
+    assert_eq!(lockgate.terminate(), 0);
+    let said = lockgate.run(&["reload"]).expect(1).stderr;
+    assert!(said.contains("no lockgate runs on this state directory"), "{said}");
+    let said = lockgate.run(&["status"]).expect(1).stderr;
+    assert!(said.contains("no lockgate runs on this state directory"), "{said}");
+}
+
+#[test]
+fn what_only_a_start_reads_is_told() {
+    let b1 = Backend::named("B1");
+    let (lockgate, port) = one(&[&b1], "");
+    let text = std::fs::read_to_string(lockgate.path().join("lockgate.toml")).unwrap();
+    lockgate.write(
+        "lockgate.toml",
+        text.replace("workers = 1", "workers = 3") + "[limits]\nuri = \"300B\"\n",
+    );
+    let said = lockgate.reload();
+    assert!(said.contains("`workers` changed: restart lockgate"), "{said}");
+    let long = format!("/{}", "x".repeat(400));
+    Client::plain(port.number()).get("a.test", &long).expect(414);
+}
+
+#[test]
+fn a_port_that_cannot_be_had_costs_nobody_else() {
+    let b1 = Backend::named("B1");
+    let (lockgate, port) = one(&[&b1], "");
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let text = format!(
+        "[[listener]]\ndomain = \"b.test\"\nport = [{port}, {}]\nprotocol = \"http\"\ngroup = \"web\"\n",
+        taken.local_addr().unwrap().port()
+    ) + &group("web", &b1);
+    lockgate.write("listeners.d/other.toml", text);
+    let said = lockgate.run(&["reload"]).expect(1).stdout;
+    assert!(said.contains("another program has the port"), "{said}");
+    assert!(said.contains("reloaded, but not all of it"), "{said}");
+    Client::plain(port.number()).get("b.test", "/").expect(200);
+}
+
+#[test]
+fn status_shows_what_runs() {
+    let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
+    let (lockgate, _port) = one(&[&b1, &b2], "");
+    let said = lockgate.run(&["status"]).expect(0).stdout;
+    assert!(said.contains("generation 1\n\ngame/web\n"), "{said}");
+    assert!(said.contains(&b1.address()) && said.contains("weight 100"), "{said}");
+    let json = lockgate.run(&["status", "--json"]).expect(0).stdout;
+    let status: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(status["pid"].as_u64(), Some(u64::from(lockgate.pid())));
+}
