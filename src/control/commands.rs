@@ -34,9 +34,24 @@ pub(super) fn socket_of(state_dir: &Path) -> PathBuf {
     state_dir.join("admin.sock")
 }
 
+/// The socket's file; it goes with this.
+#[derive(Debug)]
+pub(super) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Where it stays, the next process takes its place.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// Answers on the socket for as long as the process runs. Without it signals
 /// still do what they do.
-pub(super) fn serve(state_dir: &Path, commander: mpsc::Sender<Command>, status: Rc<Status>) {
+pub(super) fn serve(
+    state_dir: &Path,
+    commander: mpsc::Sender<Command>,
+    status: Rc<Status>,
+) -> Option<SocketFile> {
     let path = socket_of(state_dir);
     // Ours alone: the state directory is locked. An earlier process left it.
     let _ = fs::remove_file(&path);
@@ -47,7 +62,7 @@ pub(super) fn serve(state_dir: &Path, commander: mpsc::Sender<Command>, status: 
         Ok(listener) => listener,
         Err(error) => {
             warn!(socket = %path.display(), %error, "no admin socket: `lockgate reload` and others cannot reach this process");
-            return;
+            return None;
         }
     };
     spawn_local(async move {
@@ -60,6 +75,7 @@ pub(super) fn serve(state_dir: &Path, commander: mpsc::Sender<Command>, status: 
             }
         }
     });
+    Some(SocketFile(path))
 }
 
 async fn connection(stream: UnixStream, commander: mpsc::Sender<Command>, status: Rc<Status>) {

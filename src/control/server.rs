@@ -113,7 +113,7 @@ pub fn run(
         let _ = status.asker.set(Asker::new(Arc::clone(&shared), crew.workers()));
         status.ready.set(true);
         let (commander, commands) = mpsc::channel(1);
-        commands::serve(state_dir, commander, Rc::clone(&status));
+        let _socket = commands::serve(state_dir, commander, Rc::clone(&status));
         // A closed standard output keeps nobody from serving.
         let _ = print_start(admin_address, &addresses, announce);
         info!(workers, max_connections, "ready");
