@@ -15,11 +15,13 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use lockgate::policy::balance::{Balance, Cursor, Draw, HashKey, Member, Schedule, key_hash, pick};
+use lockgate::policy::health::Blame;
 use lockgate::policy::route::{Domain, HostName, HostTable, PathTable, normalize_path};
 use lockgate::policy::sticky::cookies::{CookieNames, token_of, token_place, values, without_ours};
 use lockgate::policy::sticky::{
     Bound, GroupKeys, InsertToken, KeyRing, Life, RewriteToken, Seconds, Secret,
 };
+use lockgate::state::Snapshot;
 
 /// How long one round lasts, and how many there are.
 const ROUND: Duration = Duration::from_millis(20);
@@ -31,6 +33,7 @@ fn main() {
     path_tables();
     paths();
     picks();
+    picks_of_a_sick_group();
     tokens();
     cookie_fields();
 }
@@ -153,11 +156,62 @@ fn picks() {
 const NOW: Seconds = 1_800_000_000;
 
 /// What one secret is to a group of 30 backends.
+/// A group as requests see it, of which so many backends are ejected.
+fn picks_of_a_sick_group() {
+    for (name, balance) in [
+        ("wrr equal", "wrr"),
+        ("wrr", "wrr"),
+        ("wlc", "wlc"),
+        ("p2c", "p2c"),
+        ("hash", "hash\"\nhash_key = \"client_ip"),
+    ] {
+        for ejected in [0, 900] {
+            let backend = |n: usize| {
+                let weight = if name == "wrr" { 50 + n % 3 * 50 } else { 100 };
+                format!(
+                    "{{ address = \"10.0.{}.{}:80\", weight = {weight} }}",
+                    n / 250,
+                    n % 250 + 1
+                )
+            };
+            let backends: Vec<String> = (0..1000).map(backend).collect();
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join("listeners.d")).unwrap();
+            let text = format!(
+                "[[listener]]\ndomain = \"a.test\"\nport = 80\nprotocol = \"http\"\ngroup = \"web\"\n\
+                 [group.web]\nbalance = \"{balance}\"\nbackends = [{}]\n",
+                backends.join(", ")
+            );
+            std::fs::write(dir.path().join("listeners.d/a.toml"), text).unwrap();
+            let config = lockgate::config::load(dir.path()).config.unwrap();
+            let secrets = KeyRing::new(vec![secret()]);
+            let (snapshot, _) = Snapshot::build(config, secrets, None);
+            let group = snapshot.groups().next().unwrap();
+            (0..ejected).for_each(|at| group.note_failure(at, Blame::Unreachable, "a bench"));
+            let mut cursor = Cursor::new(&group.schedule, 0);
+            measure(&format!("pick {name} of 1000, {ejected} ejected"), |call| {
+                let draw = Draw { key: call as u64 * 7919, chance: call as u64 * 104_729 };
+                let takers = group.takers();
+                black_box(pick(
+                    &group.schedule,
+                    &mut cursor,
+                    draw,
+                    |at| takers.take(at),
+                    |at| group.backends[at].load(),
+                ));
+            });
+        }
+    }
+}
+
+fn secret() -> Secret {
+    Secret { material: vec![7; 32], signs_from: 0, retired: None }
+}
+
 fn keys() -> GroupKeys {
-    let secret = Secret { material: vec![7; 32], signs_from: 0, retired: None };
     let names: Vec<String> = (0..30).map(|n| format!("room-{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    GroupKeys::derive(&KeyRing::new(vec![secret]), "youxia", "web", &names)
+    GroupKeys::derive(&KeyRing::new(vec![secret()]), "youxia", "web", &names)
 }
 
 fn tag(call: usize) -> u32 {

@@ -38,6 +38,7 @@ pub(super) fn pick_backend<'a>(
             _ => 0,
         },
     };
+    let takers = group.takers();
     // Another worker may take a backend's last place between pick and entry:
     // the next pick sees it as full.
     for _ in 0..=group.backends.len() {
@@ -45,7 +46,7 @@ pub(super) fn pick_backend<'a>(
             &group.schedule,
             &mut cx.worker.cursor(group),
             draw,
-            |at| !tried.contains(&at) && group.takes_new(at),
+            |at| !tried.contains(&at) && takers.take(at),
             |at| group.backends.get(at).map_or(0, |backend| backend.load()),
         );
         let Some(place) = place else { break };

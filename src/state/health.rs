@@ -1,6 +1,7 @@
 //! What is believed of a group's backends, shared by all workers: written when
 //! requests fail, and read without a lock while none do.
 
+use std::cell::OnceCell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -17,6 +18,9 @@ use crate::policy::sticky::{Ejection, Standing};
 pub(super) struct Health {
     /// As many as `passive` counts; while it is 0 nobody has to look further.
     fails: AtomicU32,
+    /// While it is ejected, the end of what must be quiet before its trial; else
+    /// 0. A pick among a thousand must not take a thousand locks.
+    out_until: AtomicU64,
     passive: Mutex<Passive>,
 }
 
@@ -44,11 +48,24 @@ impl Health {
         let mut passive = self.lock();
         *passive = Passive::default();
         self.fails.store(0, Ordering::Relaxed);
+        self.out_until.store(0, Ordering::Relaxed);
+    }
+
+    /// What it may be read by without the lock.
+    fn publish(&self, passive: &Passive, limits: PassiveLimits) {
+        self.fails.store(passive.fails(), Ordering::Relaxed);
+        self.out_until.store(passive.out_until(limits).unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Whether a request may go there; it may be its trial.
     fn admit(&self, limits: PassiveLimits) -> bool {
-        self.is_spotless() || self.lock().admit(limits, now())
+        if self.is_spotless() {
+            return true;
+        }
+        let mut passive = self.lock();
+        let admitted = passive.admit(limits, now());
+        self.publish(&passive, limits);
+        admitted
     }
 }
 
@@ -71,6 +88,24 @@ impl Backend {
     }
 }
 
+/// See [`Group::takers`]. The clock is looked at once, and only if it has to be.
+#[derive(Debug)]
+pub struct Takers<'a> {
+    group: &'a Group,
+    now: OnceCell<Millis>,
+}
+
+impl Takers<'_> {
+    /// Whether the backend at this place takes new requests.
+    #[must_use]
+    pub fn take(&self, place: usize) -> bool {
+        let Some(backend) = self.group.backends.get(place) else { return false };
+        let standing = Standing { down: self.group.is_down(backend), ..backend.standing() };
+        let out_until = backend.vitals.health.out_until.load(Ordering::Relaxed);
+        standing.takes_new() && (out_until == 0 || *self.now.get_or_init(now) > out_until)
+    }
+}
+
 impl Group {
     /// Down by its probes; what those of an earlier time found is nothing.
     fn is_down(&self, backend: &Backend) -> bool {
@@ -85,10 +120,10 @@ impl Group {
         Some(Standing { down, ejected: backend.ejection(), ..backend.standing() })
     }
 
-    /// May be picked for a request that is bound to nobody.
+    /// Who may be picked at this moment for a request that is bound to nobody.
     #[must_use]
-    pub fn takes_new(&self, place: usize) -> bool {
-        self.standing(place).is_some_and(Standing::takes_new)
+    pub fn takers(&self) -> Takers<'_> {
+        Takers { group: self, now: OnceCell::new() }
     }
 
     /// A request is about to go there. False when another worker's is the trial
@@ -107,7 +142,7 @@ impl Group {
         }
         let mut passive = health.lock();
         let back = passive.succeed(backend.limits);
-        health.fails.store(passive.fails(), Ordering::Relaxed);
+        health.publish(&passive, backend.limits);
         drop(passive);
         if back {
             let (game, group) = (&*self.game, &*self.config.name);
@@ -125,7 +160,7 @@ impl Group {
         let mut passive = health.lock();
         let was_out = passive.ejection(backend.limits).is_some();
         let out = passive.fail(backend.limits, blame, may_eject, now());
-        health.fails.store(passive.fails(), Ordering::Relaxed);
+        health.publish(&passive, backend.limits);
         drop(passive);
         if out && !was_out {
             let (game, group) = (&*self.game, &*self.config.name);

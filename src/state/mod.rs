@@ -13,6 +13,7 @@ mod upstream;
 
 pub use game::{BuildError, Game, Listener, Rule};
 pub use group::{Backend, Group};
+pub use health::Takers;
 pub use identity::Identity;
 pub use probed::{Change, ProbeResult, ProbeStatus};
 pub use slot::Slot;

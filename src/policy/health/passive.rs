@@ -55,6 +55,14 @@ impl Passive {
         !self.is_ejected(limits) || self.is_quiet(limits, now)
     }
 
+    /// The last moment at which it is not yet time for its trial; `None`: it is
+    /// not ejected.
+    #[must_use]
+    pub fn out_until(&self, limits: PassiveLimits) -> Option<Millis> {
+        // Never 0: then it would look like none.
+        self.is_ejected(limits).then(|| self.checked.saturating_add(limits.fail_timeout).max(1))
+    }
+
     /// A request is about to go there. False when it may not: another worker's
     /// request has just become the trial.
     #[must_use]

@@ -24,6 +24,21 @@ fn ph_01_one_failure_ejects_for_fail_timeout() {
     assert!(passive.is_eligible(TEN, 10_001));
 }
 
+/// What is published says the same as the machine does.
+#[test]
+fn out_until_is_when_it_becomes_eligible() {
+    for limits in [TEN, THREE, PassiveLimits { max_fails: 0, fail_timeout: 10 }] {
+        let mut passive = Passive::default();
+        for at in [0, 5, 9_000, 30_000, 30_001, 45_000] {
+            refused(&mut passive, limits, at);
+            for now in [at, at + 1, at + 9_999, at + 10_000, at + 10_001, at + 50_000] {
+                let out = passive.out_until(limits).is_some_and(|until| now <= until);
+                assert_eq!(!out, passive.is_eligible(limits, now), "{limits:?} {at} {now}");
+            }
+        }
+    }
+}
+
 #[test]
 fn ph_02_one_trial_and_back() {
     let mut passive = Passive::default();
