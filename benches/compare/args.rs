@@ -13,11 +13,12 @@ cargo bench --bench compare -- [options]
   --rounds N          samples of every workload and peer (5)
   --duration SECONDS  of load per sample (2)
   --only A,B          plain,sticky,tls,handshake,body,body-tls,upload,h2,websocket,
-                      websocket-tls,idle,idle-tls,idle-h2,idle-websocket,idle-websocket-tls,syscalls,instructions
+                      websocket-tls,idle,idle-tls,idle-h2,idle-websocket,idle-websocket-tls,storm,syscalls,instructions
   --peers A,B         nginx,nginx@2,haproxy,lockgate (@2 measures the same again: the noise)
   --lockgate PATH     the lockgate to measure (default: the one cargo built)
   --json FILE         every sample
   --markdown FILE     the tables
+  --storm N           backends that are killed or frozen in a storm (6)
   --instructions      also user-space instructions per request, under valgrind
   --quick             1 round of 0.5 s without the noise column: proves that it still runs";
 
@@ -32,6 +33,8 @@ pub(crate) struct Args {
     pub(crate) json: Option<PathBuf>,
     pub(crate) markdown: Option<PathBuf>,
     pub(crate) quick: bool,
+    /// Faults of a storm.
+    pub(crate) storm: usize,
 }
 
 impl Args {
@@ -40,7 +43,7 @@ impl Args {
         let mut words = words.peekable();
         let (mut rounds, mut seconds, mut only, mut peers) = (None, None, None, None);
         let (mut lockgate, mut json, mut markdown) = (None, None, None);
-        let (mut quick, mut instructions) = (false, false);
+        let (mut quick, mut instructions, mut storm) = (false, false, None);
         while let Some(word) = words.next() {
             let (flag, mut inline) = match word.split_once('=') {
                 Some((flag, value)) => (flag.to_owned(), Some(value.to_owned())),
@@ -60,6 +63,7 @@ impl Args {
                 "--lockgate" => lockgate = Some(PathBuf::from(value()?)),
                 "--json" => json = Some(PathBuf::from(value()?)),
                 "--markdown" => markdown = Some(PathBuf::from(value()?)),
+                "--storm" => storm = Some(number(&flag, &value()?)?),
                 "--quick" => quick = true,
                 "--instructions" => instructions = true,
                 "--bench" => {} // cargo adds it
@@ -86,6 +90,7 @@ impl Args {
             json,
             markdown,
             quick,
+            storm: storm.unwrap_or(if quick { 3 } else { 6 }),
         };
         if instructions && !args.wants("instructions") {
             args.only.push("instructions".to_owned());
@@ -106,7 +111,10 @@ impl Args {
 /// In the order they run.
 fn all_names() -> Vec<&'static str> {
     let loads = WORKLOADS.iter().map(|workload| workload.name);
-    loads.chain(idle::KINDS.map(idle::Kind::name)).chain(["syscalls", "instructions"]).collect()
+    loads
+        .chain(idle::KINDS.map(idle::Kind::name))
+        .chain(["storm", "syscalls", "instructions"])
+        .collect()
 }
 
 /// Everything but `instructions`, which takes long and needs valgrind.

@@ -13,6 +13,9 @@ mod check;
 mod children;
 mod client;
 mod counts;
+#[allow(dead_code, reason = "the test that it is shared with asks for more")]
+#[path = "../../tests/it/storm/engine/mod.rs"]
+mod engine;
 mod http2;
 mod idle;
 mod lab;
@@ -22,6 +25,7 @@ mod origin;
 mod peers;
 mod procfs;
 mod report;
+mod storm;
 mod stream;
 mod tls;
 mod websocket;
@@ -39,6 +43,9 @@ use crate::report::Results;
 use crate::workloads::WORKLOADS;
 
 fn main() -> ExitCode {
+    if let Some(served) = storm::serve_if_told() {
+        return if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let args = match Args::parse(std::env::args().skip(1)) {
         Ok(Some(args)) => args,
         Ok(None) => {
@@ -138,6 +145,9 @@ impl<'a> Run<'a> {
             if self.args.wants(kind.name()) {
                 self.idle(kind);
             }
+        }
+        if self.args.wants("storm") {
+            self.storm();
         }
         if self.args.wants("syscalls") && self.has("strace") {
             self.syscalls();
@@ -247,6 +257,29 @@ impl<'a> Run<'a> {
     /// A second look at the same proxy tells nothing about counts.
     fn once_each(&self) -> Vec<Peer> {
         self.peers.iter().filter(|peer| !peer.label.contains('@')).cloned().collect()
+    }
+
+    fn storm(&mut self) {
+        let peers = self.once_each();
+        let paces = [false, true].into_iter();
+        for (hasty, peer) in paces.flat_map(|hasty| peers.iter().map(move |peer| (hasty, peer))) {
+            match storm::sample(peer, &self.lab, self.args.storm, hasty) {
+                Ok(storm) => {
+                    eprintln!(
+                        "storm {} {:10} {} requests, {} that may be repeated failed, {} POSTs \
+                         failed, {} ran twice",
+                        storm.pace(),
+                        peer.label,
+                        storm.requests,
+                        storm.idempotent,
+                        storm.failed_posts,
+                        storm.twice
+                    );
+                    self.results.storms.push(storm);
+                }
+                Err(error) => self.fail(format!("storm {}: {error}", peer.label)),
+            }
+        }
     }
 
     fn syscalls(&mut self) {

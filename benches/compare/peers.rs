@@ -10,6 +10,7 @@ use crate::children::Child;
 use crate::lab::Lab;
 use crate::machine::{find, free_ports};
 use crate::origin::{scratch_lines, user_line};
+use crate::storm::Place;
 use crate::{client, procfs};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,10 +58,24 @@ impl Peer {
 
     /// Starts it in a fresh folder behind `prefix` (valgrind) and waits until both ports answer.
     pub(crate) fn start(&self, lab: &Lab, prefix: &[String]) -> Result<Running, String> {
+        self.start_with(lab, prefix, None)
+    }
+
+    /// Starts it before these backends, as it is best prepared for their failing.
+    pub(crate) fn start_before(&self, lab: &Lab, backends: [u16; 3]) -> Result<Running, String> {
+        self.start_with(lab, &[], Some(backends))
+    }
+
+    fn start_with(
+        &self,
+        lab: &Lab,
+        prefix: &[String],
+        backends: Option<[u16; 3]>,
+    ) -> Result<Running, String> {
         // A port that was free may be taken a moment later.
         let mut last = String::new();
         for _ in 0..3 {
-            match self.try_start(lab, prefix) {
+            match self.try_start(lab, prefix, backends) {
                 Ok(running) => return Ok(running),
                 Err(error) => last = error,
             }
@@ -68,7 +83,12 @@ impl Peer {
         Err(format!("{}: {last}", self.label))
     }
 
-    fn try_start(&self, lab: &Lab, prefix: &[String]) -> Result<Running, String> {
+    fn try_start(
+        &self,
+        lab: &Lab,
+        prefix: &[String],
+        backends: Option<[u16; 3]>,
+    ) -> Result<Running, String> {
         let folder = TempDir::new_in(lab.folder()).map_err(|error| error.to_string())?;
         let [http, https, sticky] = free_ports::<3>()?;
         let setup = Setup {
@@ -81,19 +101,23 @@ impl Peer {
         };
         let path = setup.folder.as_str();
         let in_folder = |name: &str| format!("{path}/{name}");
+        let config = match backends {
+            Some(backends) => Place { lab, folder: path, http, https, backends }.config(self.kind),
+            None => setup.config(self.kind),
+        };
         let (files, arguments): (_, Vec<String>) = match self.kind {
             Kind::Nginx => (
-                vec![("nginx.conf", setup.nginx())],
+                vec![("nginx.conf", config)],
                 ["-p", path, "-c", &in_folder("nginx.conf")].map(str::to_owned).into(),
             ),
             Kind::Haproxy => (
-                vec![("haproxy.cfg", setup.haproxy())],
+                vec![("haproxy.cfg", config)],
                 ["-db", "-q", "-f", &in_folder("haproxy.cfg")].map(str::to_owned).into(),
             ),
             Kind::Lockgate => (
                 vec![
                     ("lockgate.toml", LOCKGATE_TOML.to_owned()),
-                    ("listeners.d/bench.toml", setup.drop_in()),
+                    ("listeners.d/bench.toml", config),
                 ],
                 ["run", "--config", path, "--state", &in_folder("state")].map(str::to_owned).into(),
             ),
@@ -108,7 +132,7 @@ impl Peer {
         words.push(self.program.display().to_string());
         words.extend(arguments);
         let child = Child::start(&words, lab.cpus.proxy, &folder.path().join("output"))?;
-        let sticky = self.is_sticky().then_some(sticky);
+        let sticky = (self.is_sticky() && backends.is_none()).then_some(sticky);
         let mut running = Running { child, http, https, sticky, _folder: folder };
         running.wait_until_ready(lab, if prefix.is_empty() { 10 } else { 60 })?;
         Ok(running)
@@ -181,6 +205,14 @@ struct Setup<'a> {
 }
 
 impl Setup<'_> {
+    fn config(&self, kind: Kind) -> String {
+        match kind {
+            Kind::Nginx => self.nginx(),
+            Kind::Haproxy => self.haproxy(),
+            Kind::Lockgate => self.drop_in(),
+        }
+    }
+
     fn drop_in(&self) -> String {
         let Self { lab, http, https, sticky, .. } = self;
         let ([first, second], [echo, other]) = (lab.origin, lab.echo);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::args::Args;
 use crate::counts::{Calls, Instructions};
 use crate::idle::{self, Idle};
+use crate::storm::Storm;
 use crate::workloads::{Sample, WORKLOADS};
 
 const BASE: &str = "nginx";
@@ -20,6 +21,7 @@ pub(crate) struct Results {
     pub(crate) peers: Vec<(String, String, String)>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) idle: Vec<Idle>,
+    pub(crate) storms: Vec<Storm>,
     pub(crate) calls: Vec<Calls>,
     pub(crate) instructions: Vec<Instructions>,
     /// What was left out and what went wrong.
@@ -40,6 +42,7 @@ impl Results {
             "options": { "rounds": args.rounds, "seconds": args.duration.as_secs_f64(), "quick": args.quick },
             "samples": self.samples.iter().map(Sample::json).collect::<Vec<_>>(),
             "idle": self.idle.iter().map(Idle::json).collect::<Vec<_>>(),
+            "storm": self.storms.iter().map(Storm::json).collect::<Vec<_>>(),
             "syscalls": self.calls.iter().map(Calls::json).collect::<Vec<_>>(),
             "instructions": self.instructions.iter().map(Instructions::json).collect::<Vec<_>>(),
             "notes": self.notes,
@@ -51,6 +54,7 @@ impl Results {
         self.write_machine(&mut out, args);
         self.write_cpu(&mut out);
         self.write_idle(&mut out);
+        self.write_storms(&mut out);
         self.write_calls(&mut out);
         self.write_instructions(&mut out);
         if !self.notes.is_empty() {
@@ -178,6 +182,44 @@ impl Results {
                     &format!("| `{}`: {} | {} |", kind.name(), kind.title(), cells.join(" | ")),
                 );
             }
+        }
+    }
+
+    fn write_storms(&self, out: &mut String) {
+        let Some(first) = self.storms.first() else {
+            return;
+        };
+        out.push_str("\n## Backends that die and freeze\n\n");
+        line(
+            out,
+            &format!(
+                "`storm`: {} faults, one of three backends at a time is killed or frozen; the next \
+                 one at once when that is there again, or later, when the proxy uses it again. \
+                 Per 10,000 requests; that a POST fails which may have been executed is right.\n",
+                first.faults
+            ),
+        );
+        line(
+            out,
+            "| proxy | next fault | requests | GET, PUT, DELETE failed | POST failed | POST executed twice | answer of another | answer cut |",
+        );
+        line(out, &rule(8));
+        for storm in &self.storms {
+            let rate = |count| format!("{:.1} ({count})", storm.rate(count));
+            line(
+                out,
+                &format!(
+                    "| {} | {} | {} | {} | {} | {} | {} | {} |",
+                    storm.peer,
+                    storm.pace(),
+                    storm.requests,
+                    rate(storm.idempotent),
+                    rate(storm.failed_posts),
+                    rate(storm.twice),
+                    rate(storm.wrong),
+                    rate(storm.cut)
+                ),
+            );
         }
     }
 

@@ -1115,6 +1115,48 @@ fn a_body_that_stands_still_is_cut() {
     }
 }
 
+/// A backend marks the end of a body apart from its last byte, and may be killed or
+/// stand still before it does.
+#[test]
+fn a_response_whose_length_is_there_does_not_wait_for_its_end() {
+    let (go, ended) = (Arc::new(Semaphore::new(0)), Arc::<Notify>::default());
+    let (gate, end) = (Arc::clone(&go), Arc::clone(&ended));
+    let b1 = H2Backend::scripted("B1", move |mut call| {
+        let (gate, end) = (Arc::clone(&gate), Arc::clone(&end));
+        async move {
+            if call.path != "/whole" {
+                return call.reply().await;
+            }
+            let mut send = call.head(&[("content-length", "5")]);
+            send_all(&mut send, b"whole").await;
+            tokio::select! {
+                () = call.wait_for_reset_of(&mut send) => {}
+                permit = gate.acquire() => {
+                    permit.unwrap().forget();
+                    let _ = send.send_data(Bytes::new(), true);
+                }
+            }
+            end.notify_one();
+        }
+    });
+    let site = site_of(&[&b1.address()]).start();
+    let mut client = site.connect();
+    assert_eq!(client.get("a.test", "/whole").expect(200).text(), "whole");
+    // The next one on the connection is served, and nobody was told of a reset.
+    assert_eq!(client.get("a.test", "/next").expect(200).text(), "B1 /next");
+    go.add_permits(1);
+    run(async { step("the end", ended.notified()).await });
+    assert_eq!(b1.wait_for("/whole", |_| true).broken, None);
+    // Nor does a backend that is gone before the end cut what is there.
+    assert_eq!(client.get("a.test", "/whole").expect(200).text(), "whole");
+    let port = b1.port();
+    drop(b1);
+    let _b2 = H2Backend::at(&port, "B2", H2Options::default(), |mut call| async move {
+        call.reply().await;
+    });
+    assert_eq!(client.get("a.test", "/last").expect(200).text(), "B2 /last");
+}
+
 // What is no HTTP/2 backend.
 
 const TIMES: &str = "connect_timeout = \"500ms\"\nresponse_timeout = \"500ms\"";

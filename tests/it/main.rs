@@ -40,6 +40,7 @@ mod routing;
 mod secret;
 mod sni;
 mod sticky;
+mod storm;
 mod streaming;
 mod support;
 mod tls;

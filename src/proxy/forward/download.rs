@@ -17,6 +17,7 @@ use crate::proxy::message::{Cx, Request};
 use crate::proxy::respond::{self, Place};
 use crate::proxy::sticky::SetCookie;
 use crate::proxy::tunnel::Tunnel;
+use crate::proxy::upstream::Upstream;
 
 /// The response did not reach the client whole.
 #[derive(Debug)]
@@ -99,6 +100,13 @@ impl Attempt<'_> {
                 Poll::Ready(Err(Failure::because(Cause::BodyClosed, Phase::Body, detail)))
             };
             match download.poll(task, &mut self.upstream, client) {
+                // The client has all of it, by its length: it may ask for something
+                // else by now, whatever becomes of the end the backend marks apart.
+                Poll::Pending | Poll::Ready(Err(PumpError::Source(_) | PumpError::Truncated))
+                    if download.delivered =>
+                {
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
                 // Once more, into the void, if the request has to run to its end.
@@ -144,6 +152,12 @@ impl Attempt<'_> {
             && response.keep_alive
             && response.framing != ResponseFraming::UntilClose
             && self.upload.delivered;
+        if let Upstream::Http2(exchange) = self.upstream {
+            if self.upload.finished {
+                exchange.await_end(now + self.route.response_timeout(self.picked.group));
+            }
+            return;
+        }
         let Some(conn) = self.upstream.into_clean_conn().filter(|_| reusable) else { return };
         // A second less than the backend promised: it closes by its own clock.
         let promised = response.keep_alive_timeout.map_or(config.idle_timeout, |seconds| {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use h2::Reason;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use tokio::task::spawn_local;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::FRAME_BUDGET;
 use super::half::{Receiver, Sender, broken};
@@ -177,6 +177,19 @@ impl Exchange {
             connection,
             refused: false,
         })
+    }
+
+    /// The response is with the client; its end, which comes apart, may still be on
+    /// its way: until then a backend that did all right is not sent a reset.
+    pub(crate) fn await_end(mut self: Box<Self>, until: Instant) {
+        if self.is_ended() {
+            return;
+        }
+        spawn_local(async move {
+            // More content is more than its length: that is reset.
+            let end = poll_fn(|task| self.poll_fill(task, false));
+            let _ = timeout_at(until, end).await;
+        });
     }
 }
 

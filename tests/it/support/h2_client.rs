@@ -69,8 +69,8 @@ pub(super) fn wait<F: Future>(what: &str, step: F) -> F::Output {
     done.unwrap_or_else(|_| panic!("never happened: {what}"))
 }
 
-/// What a client of this name offers by ALPN.
-pub(super) async fn handshake(port: u16, name: &str, small: bool) -> TlsStream<TcpStream> {
+/// A client that offers only HTTP/2 and trusts the tests' authority.
+pub(crate) fn h2_config() -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -78,6 +78,11 @@ pub(super) async fn handshake(port: u16, name: &str, small: bool) -> TlsStream<T
         .with_root_certificates(authority().roots())
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
+/// A connection on which the server agreed to HTTP/2.
+pub(super) async fn handshake(port: u16, name: &str, small: bool) -> TlsStream<TcpStream> {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     if small {
         socket.set_recv_buffer_size(4096).unwrap();
@@ -85,7 +90,7 @@ pub(super) async fn handshake(port: u16, name: &str, small: bool) -> TlsStream<T
     let tcp = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.unwrap();
     tcp.set_nodelay(true).unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    let tls = TlsConnector::from(h2_config()).connect(name, tcp).await.unwrap();
     assert_eq!(tls.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
     tls
 }

@@ -29,7 +29,7 @@ pub(crate) use client::{Client, TlsOffer};
 pub(crate) use dns::{Answer, Kind, NameServer};
 pub(crate) use exchange::Exchange;
 pub(crate) use h2_backend::{Call, H2Backend, H2Options, H2Seen, response, send_all, trailers};
-pub(crate) use h2_client::{H2, H2Response, H2Stream};
+pub(crate) use h2_client::{H2, H2Response, H2Stream, h2_config};
 pub(crate) use lockgate::{Finished, Lockgate, Setup};
 pub(crate) use message::{Ending, Response};
 pub(crate) use port::Port;
