@@ -16,7 +16,7 @@ use super::{DEADLINE, eventually};
 pub(crate) struct Backend {
     shared: Arc<Shared>,
     address: SocketAddr,
-    accepting: Option<thread::JoinHandle<()>>,
+    accepting: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 /// A request as the backend saw it.
@@ -143,7 +143,7 @@ impl Backend {
             stopped: AtomicBool::new(false),
         });
         let of_thread = Arc::clone(&shared);
-        let accepting = Some(thread::spawn(move || accept(&listener, &of_thread)));
+        let accepting = Mutex::new(Some(thread::spawn(move || accept(&listener, &of_thread))));
         Self { shared, address, accepting }
     }
 
@@ -231,10 +231,17 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Backend {
+    /// Its port is closed and so are its connections.
+    pub(crate) fn kill(&self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
         // Wakes the thread; once it has ended the port refuses.
         let _ = TcpStream::connect(self.address);
-        if let Some(accepting) = self.accepting.take() {
+        if let Some(accepting) = self.accepting.lock().unwrap().take() {
             let _ = accepting.join();
         }
         for stream in self.shared.streams.lock().unwrap().drain(..) {

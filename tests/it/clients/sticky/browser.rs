@@ -96,6 +96,22 @@ fn partitioned_cookies_hold_where_those_of_other_sites_are_blocked() {
     everybody_stays(true, Others::Blocked);
 }
 
+/// The page is loaded again, its script fetches and opens a WebSocket: the player
+/// sees none of it.
+#[test]
+#[ignore = "needs Chromium and Node, which .ci/run installs"]
+fn a_player_moves_when_the_backend_is_killed() {
+    let games = Games::start(false);
+    let mut browser = chromium(&games, Others::Allowed);
+    let seat = &seats(&games)[0];
+    let home = only(&open(&mut browser, seat));
+    games.backend(&home).kill();
+    let next = only(&browser.told(&format!("again {}", seat.group)));
+    assert_ne!(next, home);
+    all_stay(&mut browser, std::slice::from_ref(seat), std::slice::from_ref(&next));
+    browser.end();
+}
+
 /// What `partitioned` is for: nobody holds a client that is given no cookie to
 /// keep.
 #[test]
