@@ -22,7 +22,7 @@ use super::secret;
 use super::sockets::{self, Bound};
 use crate::config::{self, Diagnostic, Loaded, Process};
 use crate::proxy::{Message, Shared};
-use crate::state::Snapshot;
+use crate::state::{Backend, Snapshot};
 
 /// What a run consists of, and what a reload changes.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub struct GameReport {
     pub game: String,
     /// `changed`, or `refused`: what it was before serves on.
     pub verdict: String,
-    /// In words.
+    /// In words; of a refused one what is wrong.
     pub changes: Vec<String>,
 }
 
@@ -112,15 +112,14 @@ impl Report {
         for game in &self.games {
             let name = &*game.game;
             match &*game.verdict {
-                "refused" => error!(game = name, "drop-in refused: see `lockgate reload`"),
+                "refused" => {
+                    error!(game = name, problems = game.changes.join("; "), "drop-in refused");
+                }
                 _ => info!(game = name, changes = game.changes.join("; "), "game changed"),
             }
         }
         for problem in &self.problems {
             error!("{problem}");
-        }
-        for diagnostic in &self.diagnostics {
-            warn!("{diagnostic}");
         }
         let (generation, unchanged) = (self.generation, self.unchanged);
         if self.applied {
@@ -171,7 +170,9 @@ impl Running {
         for file in &loaded.refused {
             let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
             let (game, verdict) = (name.to_owned(), "refused".to_owned());
-            report.games.push(GameReport { game, verdict, changes: Vec::new() });
+            let about = loaded.diagnostics.iter().filter(|one| one.is_error() && one.file == *file);
+            let changes = about.map(|one| format!("line {}: {}", one.line, one.message)).collect();
+            report.games.push(GameReport { game, verdict, changes });
             let before = old.games.iter().find(|game| &*game.config.name == name);
             config.games.extend(before.map(|game| Arc::clone(&game.config)));
         }
@@ -213,8 +214,7 @@ impl Running {
             report.problems.push(problem);
         }
         self.prober.follow(&next);
-        let stay: HashSet<u64> = ids(&next).collect();
-        let gone: Arc<[u64]> = ids(old).filter(|id| !stay.contains(id)).collect();
+        let gone = gone(old, &next);
         self.shared.live.replace(next);
         // A connection that comes before its port is in the snapshot would be
         // dropped: sockets are accepted on from here on.
@@ -234,8 +234,12 @@ impl Running {
     }
 }
 
-fn ids(snapshot: &Snapshot) -> impl Iterator<Item = u64> {
-    snapshot.groups().flat_map(|group| &group.backends).map(|backend| backend.id())
+/// The backends that are not in the next snapshot any more, by their ids.
+fn gone(old: &Snapshot, next: &Snapshot) -> Arc<[u64]> {
+    let backends = |snapshot| Snapshot::groups(snapshot).flat_map(|group| &group.backends);
+    let stay: HashSet<u64> = backends(next).map(Backend::id).collect();
+    let gone = backends(old).filter(|backend| !stay.contains(&backend.id()));
+    gone.inspect(|backend| backend.retire()).map(Backend::id).collect()
 }
 
 /// What only a start reads stays as it is; says so where it was changed.

@@ -11,7 +11,7 @@ use crate::policy::balance::{Balance, Draw, HashKey, key_hash, pick};
 use crate::policy::headers::cookie;
 use crate::policy::route::normalize_path;
 use crate::policy::sticky::Direction;
-use crate::state::{Backend, Group};
+use crate::state::{Backend, Group, Takers};
 
 /// Picks the backend a client is bound to, else by the group's balance among
 /// those that are available.
@@ -38,36 +38,27 @@ pub(super) fn pick_backend<'a>(
             _ => 0,
         },
     };
-    let takers = group.takers();
-    // Another worker may take a backend's last place between pick and entry:
-    // the next pick sees it as full.
-    for _ in 0..=group.backends.len() {
-        let place = pick(
-            &group.schedule,
-            &mut cx.worker.cursor(group),
-            draw,
-            |at| !tried.contains(&at) && takers.take(at),
-            |at| group.backends.get(at).map_or(0, |backend| backend.load()),
-        );
-        let Some(place) = place else { break };
-        if group.admit(place)
-            && let Some(picked) = Picked::new(group, place)
-        {
-            return Ok(picked);
+    let pick_of = |takers: &Takers<'_>| {
+        pick_among(cx, group, draw, |at| !tried.contains(&at) && takers.take(at))
+    };
+    for takers in [group.takers(), group.takers_and_awaited()] {
+        // Another worker may take a backend's last place between pick and entry:
+        // the next pick sees it as full.
+        for _ in 0..=group.backends.len() {
+            let Some(place) = pick_of(&takers) else { break };
+            if group.admit(place)
+                && let Some(picked) = Picked::new(group, place)
+            {
+                return Ok(picked);
+            }
         }
     }
     if group.config.all_down == AllDown::Try {
         // What is believed of them may be wrong, and there is nobody else.
-        let place = pick(
-            &group.schedule,
-            &mut cx.worker.cursor(group),
-            draw,
-            |at| {
-                !tried.contains(&at)
-                    && group.backends.get(at).is_some_and(|b| b.standing().takes_new())
-            },
-            |at| group.backends.get(at).map_or(0, |backend| backend.load()),
-        );
+        let place = pick_among(cx, group, draw, |at| {
+            !tried.contains(&at)
+                && group.backends.get(at).is_some_and(|backend| backend.standing().takes_new())
+        });
         if let Some(picked) = place.and_then(|place| Picked::new(group, place)) {
             return Ok(picked);
         }
@@ -80,6 +71,16 @@ pub(super) fn pick_backend<'a>(
         ));
     }
     Err(Failure::new(Cause::NoAvailableBackend, Phase::Pick))
+}
+
+fn pick_among(
+    cx: Cx<'_>,
+    group: &Group,
+    draw: Draw,
+    available: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    let load = |at: usize| group.backends.get(at).map_or(0, Backend::load);
+    pick(&group.schedule, &mut cx.worker.cursor(group), draw, available, load)
 }
 
 /// The backend the client is bound to, while it may go there; else the binding

@@ -148,6 +148,7 @@ async fn sweep(worker: Rc<Worker>) {
     loop {
         tokio::time::sleep(pool::SWEEP).await;
         worker.pool.sweep(Instant::now());
+        worker.shared_upstream.sweep();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
@@ -129,6 +129,8 @@ pub(super) struct Vitals {
     load: Line<AtomicU32>,
     /// Open tunnels over all workers.
     tunnels: AtomicU32,
+    /// A reload took it away.
+    retired: AtomicBool,
     /// Written by the resolver for a name; else the one it was given.
     addresses: ArcSwap<Vec<SocketAddr>>,
     pub(super) health: Health,
@@ -147,6 +149,7 @@ impl Vitals {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             load: Line(AtomicU32::new(0)),
             tunnels: AtomicU32::new(0),
+            retired: AtomicBool::new(false),
             addresses: ArcSwap::from_pointee(config.address.socket().into_iter().collect()),
             health: Health::default(),
             probes: Probes::new(probed),
@@ -171,6 +174,18 @@ impl Backend {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.vitals.id
+    }
+
+    /// A reload took it away: requests that began before run to their end, and
+    /// no connection to it is kept.
+    pub fn retire(&self) {
+        self.vitals.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Backend::retire`] was called.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.vitals.retired.load(Ordering::Relaxed)
     }
 
     /// Where it can be reached now; none while its name does not resolve.

@@ -92,6 +92,8 @@ impl Backend {
 #[derive(Debug)]
 pub struct Takers<'a> {
     group: &'a Group,
+    /// Those too of which no probe said anything yet.
+    awaited: bool,
     now: OnceCell<Millis>,
 }
 
@@ -100,7 +102,9 @@ impl Takers<'_> {
     #[must_use]
     pub fn take(&self, place: usize) -> bool {
         let Some(backend) = self.group.backends.get(place) else { return false };
-        let standing = Standing { down: self.group.is_down(backend), ..backend.standing() };
+        let down =
+            self.group.is_down(backend) && !(self.awaited && backend.vitals.probes.is_awaited());
+        let standing = Standing { down, ..backend.standing() };
         let out_until = backend.vitals.health.out_until.load(Ordering::Relaxed);
         standing.takes_new() && (out_until == 0 || *self.now.get_or_init(now) > out_until)
     }
@@ -123,7 +127,14 @@ impl Group {
     /// Who may be picked at this moment for a request that is bound to nobody.
     #[must_use]
     pub fn takers(&self) -> Takers<'_> {
-        Takers { group: self, now: OnceCell::new() }
+        Takers { group: self, awaited: false, now: OnceCell::new() }
+    }
+
+    /// The same with those that a reload added and of which no probe said anything
+    /// yet: where nobody else is left they are better than nothing.
+    #[must_use]
+    pub fn takers_and_awaited(&self) -> Takers<'_> {
+        Takers { awaited: true, ..self.takers() }
     }
 
     /// A request is about to go there. False when another worker's is the trial

@@ -51,7 +51,10 @@ pub struct Change {
 /// A backend's part of this.
 #[derive(Debug)]
 pub(super) struct Probes {
+    /// It takes no requests.
     down: AtomicBool,
+    /// Only because nothing is known of it yet.
+    awaited: AtomicBool,
     found: Mutex<Found>,
 }
 
@@ -68,18 +71,30 @@ impl Probes {
     pub(super) fn new(probed: Probed) -> Probes {
         let since = (Instant::now(), SystemTime::now());
         let down = AtomicBool::new(probed.is_down());
-        Probes { down, found: Mutex::new(Found { probed, since, last: None }) }
+        let awaited = AtomicBool::new(probed.is_awaited());
+        Probes { down, awaited, found: Mutex::new(Found { probed, since, last: None }) }
     }
 
     /// As at a start: what was found before is nothing any more.
     pub(super) fn begin_anew(&self) {
-        let Probes { down, found } = Probes::new(Probed::at_start());
-        *self.lock() = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.down.store(down.into_inner(), Ordering::Relaxed);
+        let Probes { found, .. } = Probes::new(Probed::at_start());
+        let mut own = self.lock();
+        *own = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.publish(&own.probed);
     }
 
     pub(super) fn is_down(&self) -> bool {
         self.down.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
+    }
+
+    /// What it may be read by without the lock.
+    fn publish(&self, probed: &Probed) {
+        self.down.store(probed.is_down(), Ordering::Relaxed);
+        self.awaited.store(probed.is_awaited(), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Found> {
@@ -113,7 +128,7 @@ impl Backend {
         if found.probed.is_up() != before {
             found.since = (Instant::now(), SystemTime::now());
         }
-        self.vitals.probes.down.store(found.probed.is_down(), Ordering::Relaxed);
+        self.vitals.probes.publish(&found.probed);
         drop(found);
         if to == Some(Transition::Up) {
             self.vitals.health.forget();

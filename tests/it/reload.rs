@@ -1,6 +1,8 @@
 //! Reload (SEMANTICS RL as DESIGN has them, CI-14, WS-08, AH-20): what changed
 //! takes effect, what did not change does not notice.
 
+mod load;
+
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -275,6 +277,25 @@ fn a_backend_that_is_added_shows_first_that_it_can_serve() {
     lockgate.reload();
     let response = Client::plain(port.number()).get("a.test", "/").expect(200);
     assert_eq!(response.backend(), "other");
+}
+
+/// What is not known to serve is better than nothing.
+#[test]
+fn backends_without_a_verdict_serve_when_nobody_else_is_left() {
+    let (b1, b2, b3) = (Backend::named("B1"), Backend::named("B2"), Backend::named("B3"));
+    // No second probe comes in an hour, and one is not enough.
+    let probe = "[group.web.probe]\ninterval = \"1h\"\n";
+    let (lockgate, port) = one(&[&b1], probe);
+    let served = || Client::plain(port.number()).get("a.test", "/").expect(200).backend();
+    assert_eq!(served(), "B1");
+    for (backends, by) in [([&b1, &b2], "B1"), ([&b2, &b3], "")] {
+        let list = backends.map(quoted).join(", ");
+        lockgate.write("listeners.d/game.toml", game(&port, &list, probe));
+        lockgate.reload();
+        for _ in 0..4 {
+            assert!(served().starts_with(by));
+        }
+    }
 }
 
 #[test]

@@ -59,6 +59,12 @@ impl Probed {
         matches!(self.verdict, Verdict::Down | Verdict::Awaited { serves: false })
     }
 
+    /// It takes none only because nothing is known of it yet.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        matches!(self.verdict, Verdict::Awaited { serves: false })
+    }
+
     /// Up or down; `None` before the first verdict.
     #[must_use]
     pub fn is_up(&self) -> Option<bool> {

@@ -148,7 +148,8 @@ impl Attempt<'_> {
     pub(in crate::proxy) fn release(self, cx: Cx<'_>, now: Instant) {
         let Some(response) = &self.response else { return };
         let config = &self.picked.group.config;
-        let reusable = config.keepalive
+        let reusable = !self.picked.backend.is_retired()
+            && config.keepalive
             && response.keep_alive
             && response.framing != ResponseFraming::UntilClose
             && self.upload.delivered;

@@ -67,6 +67,14 @@ impl Shared {
         connections.iter().find(has_room).cloned()
     }
 
+    /// Forgets connections that are over.
+    pub(crate) fn sweep(&self) {
+        self.open.borrow_mut().retain(|_, connections| {
+            connections.retain(|open| !open.usage.over.get());
+            !connections.is_empty()
+        });
+    }
+
     /// Connections to this backend take no more requests, and end with the last.
     pub(crate) fn forget(&self, backend: u64) {
         self.open.borrow_mut().remove(&backend);
