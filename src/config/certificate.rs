@@ -1,7 +1,7 @@
 //! Certificates and keys from PEM files. This is the only place that reads PEM.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 use rustls_pemfile::{Item, read_one_from_slice};
 
-use super::read::{ReadError, read_file};
+use super::files::{Files, Seen};
+use super::read::ReadError;
 use crate::policy::route::Domain;
 
 /// Bytes of the largest PEM file.
@@ -139,7 +140,8 @@ impl std::error::Error for CertificateError {}
 ///
 /// When one of them cannot be read or used, or they do not match.
 pub fn load_certificate(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, CertificateError> {
-    check_pair(chain, key, chain_of(chain)?, private_key(key)?)
+    let files = Files::default();
+    check_pair(chain, key, chain_of(&files, chain)?, private_key(&files, key)?)
 }
 
 fn check_pair(
@@ -175,8 +177,12 @@ fn check_pair(
 ///
 /// When the file cannot be read, or a certificate in it cannot be used.
 pub fn load_authorities(file: &Path) -> Result<Arc<RootCertStore>, CertificateError> {
+    read_authorities(&Files::default(), file)
+}
+
+fn read_authorities(files: &Files, file: &Path) -> Result<Arc<RootCertStore>, CertificateError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(file)? {
+    for certificate in certificates(files, file)? {
         roots.add(certificate).map_err(|why| CertificateError::unusable(file, &why))?;
     }
     Ok(Arc::new(roots))
@@ -207,17 +213,41 @@ type Authorities = Result<Arc<RootCertStore>, CertificateError>;
 pub(super) struct Certificates {
     /// The config directory: relative paths start there.
     dir: PathBuf,
+    files: Files,
+    /// The files that were asked for since that was last asked, there or not.
+    asked: RefCell<BTreeSet<PathBuf>>,
     read: RefCell<HashMap<(PathBuf, PathBuf), Pair>>,
     authorities: RefCell<HashMap<PathBuf, Authorities>>,
 }
 
 impl Certificates {
-    pub(super) fn new(dir: &Path) -> Self {
+    pub(super) fn new(dir: &Path, files: Files) -> Self {
         Certificates {
             dir: dir.to_owned(),
+            files,
+            asked: RefCell::default(),
             read: RefCell::default(),
             authorities: RefCell::default(),
         }
+    }
+
+    /// The files asked for since this was last called.
+    pub(super) fn asked(&self) -> BTreeSet<PathBuf> {
+        self.asked.take()
+    }
+
+    /// How a file looked before it was read.
+    pub(super) fn seen(&self, file: &Path) -> Seen {
+        self.files.seen(file, LARGEST)
+    }
+
+    /// All bytes of a file; `None` when it cannot be read.
+    pub(super) fn bytes(&self, file: &Path) -> Option<Arc<[u8]>> {
+        self.files.bytes(file, LARGEST).ok()
+    }
+
+    fn ask(&self, file: &Path) {
+        self.asked.borrow_mut().insert(file.to_owned());
     }
 
     /// `certs/NAME.crt` and `certs/NAME.key`.
@@ -234,12 +264,16 @@ impl Certificates {
     /// A file named relative to the config directory.
     pub(super) fn authorities(&self, file: &str) -> Authorities {
         let file = self.dir.join(file);
+        self.ask(&file);
         let mut known = self.authorities.borrow_mut();
-        known.entry(file).or_insert_with_key(|file| load_authorities(file)).clone()
+        known.entry(file).or_insert_with_key(|file| read_authorities(&self.files, file)).clone()
     }
 
     fn pair(&self, chain: &Path, key: &Path) -> Pair {
-        let read = || match (chain_of(chain), private_key(key)) {
+        self.ask(chain);
+        self.ask(key);
+        let files = &self.files;
+        let read = || match (chain_of(files, chain), private_key(files, key)) {
             (Ok(certificates), Ok(private_key)) => {
                 check_pair(chain, key, certificates, private_key).map_err(|fault| vec![fault])
             }
@@ -253,8 +287,8 @@ impl Certificates {
 }
 
 /// The chain a server sends: certificates that can all be parsed.
-fn chain_of(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let chain = certificates(file)?;
+fn chain_of(files: &Files, file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let chain = certificates(files, file)?;
     for certificate in &chain {
         ParsedCertificate::try_from(certificate)
             .map_err(|why| CertificateError::unusable(file, &why))?;
@@ -262,8 +296,11 @@ fn chain_of(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateErro
     Ok(chain)
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let items = pem_items(file, &read(file)?)?;
+fn certificates(
+    files: &Files,
+    file: &Path,
+) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let items = pem_items(file, &read(files, file)?)?;
     let certificate = |item| match item {
         Item::X509Certificate(certificate) => Some(certificate),
         _ => None,
@@ -275,8 +312,8 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Certificate
     Ok(certificates)
 }
 
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
-    let pem = read(file)?;
+fn private_key(files: &Files, file: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
+    let pem = read(files, file)?;
     let has = |marker: &[u8]| memchr::memmem::find(&pem, marker).is_some();
     // The two ways OpenSSL writes one; neither can be read without a passphrase.
     if has(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || has(b"Proc-Type: 4,ENCRYPTED") {
@@ -315,8 +352,8 @@ fn pem_items(file: &Path, pem: &[u8]) -> Result<Vec<Item>, CertificateError> {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, CertificateError> {
-    read_file(file, LARGEST).map_err(|error| {
+fn read(files: &Files, file: &Path) -> Result<Arc<[u8]>, CertificateError> {
+    files.bytes(file, LARGEST).map_err(|error| {
         let fault = match error {
             ReadError::Missing => CertificateFault::Missing,
             ReadError::Other(why) => CertificateFault::Unreadable(why),

@@ -3,13 +3,18 @@
 //! for what a refused file says: that is only a warning.
 
 mod cookies;
+mod entry;
+mod names;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use cookies::CookieNames;
+use entry::Entry;
 
 use super::diagnostic::{Place, Severity};
 use super::drop_in::DropIn;
@@ -17,59 +22,85 @@ use super::group::BackendPlace;
 use super::listener::Claims;
 use super::model::Protocol;
 use super::notes::Notes;
+use super::owners::Owners;
 use super::process::ProcessFile;
-use crate::policy::route::Domain;
 
-/// What the files compared so far lay hands on.
-#[derive(Debug)]
+/// What the files compared so far have.
+#[derive(Debug, Default)]
 pub(super) struct Taken {
-    admin: SocketAddr,
+    admin: Option<SocketAddr>,
     admin_place: Option<Place>,
+    owners: Owners,
     ports: HashMap<u16, Port>,
-    /// Backends by port.
-    backends: HashMap<u16, Vec<(SocketAddr, Owner)>>,
+    /// Of those that are IP addresses.
+    backends: BTreeSet<(u16, IpAddr, Owner)>,
     cookies: CookieNames,
-    /// The files by number; the last one is being compared.
-    files: Vec<PathBuf>,
-    refused: BTreeSet<usize>,
+    /// The files by number.
+    files: HashMap<File, PathBuf>,
+    refused: BTreeSet<File>,
+    /// The file that is being compared, which is the last.
+    current: File,
+    /// What was put in for it.
+    entries: Vec<Entry>,
+    /// The files that have what it wants.
+    blocked_by: RefCell<BTreeSet<File>>,
 }
 
-/// Who has something: the number of the file, and the line that says so.
-#[derive(Clone, Copy, Debug)]
+/// The number of a file, or of one version of it.
+pub(super) type File = u32;
+
+/// Who has something: the file, and the line that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Owner {
-    file: usize,
-    line: usize,
+    file: File,
+    line: u32,
 }
+
+/// All who have the same, by what it is.
+type Shared<T> = BTreeMap<T, BTreeSet<Owner>>;
 
 #[derive(Debug, Default)]
 struct Port {
-    protocol: Option<(Protocol, Owner)>,
-    address: Option<(Option<IpAddr>, Owner)>,
+    protocols: Shared<Protocol>,
+    addresses: Shared<Option<IpAddr>>,
     default: Option<Owner>,
-    /// By [`reversed`] name, so that what lies below a wildcard is a range.
-    exact: BTreeMap<String, Owner>,
-    wildcards: BTreeMap<String, Owner>,
+    /// By [`names::reversed`] name, so that what lies below a wildcard is a range.
+    exact: BTreeMap<Arc<str>, Owner>,
+    wildcards: BTreeMap<Arc<str>, Owner>,
+}
+
+/// Everything that one file has, to be [taken out](Taken::take_out) again.
+#[derive(Debug)]
+pub(super) struct Holding {
+    pub(super) file: File,
+    path: PathBuf,
+    entries: Box<[Entry]>,
 }
 
 impl Taken {
     pub(super) fn new(process: &ProcessFile) -> Self {
-        Taken {
-            admin: process.process.admin,
-            admin_place: process.admin.clone(),
-            ports: HashMap::new(),
-            backends: HashMap::new(),
-            cookies: CookieNames::default(),
-            files: Vec::new(),
-            refused: BTreeSet::new(),
-        }
+        let mut taken = Taken::default();
+        taken.set_process(process);
+        taken
     }
 
-    /// Compares the next file with those before it, and notes what it may not
-    /// have.
-    pub(super) fn add(&mut self, drop_in: &DropIn) {
+    /// What `lockgate.toml` has, and gives to whom. Nothing that was put in is
+    /// looked at again.
+    pub(super) fn set_process(&mut self, process: &ProcessFile) {
+        self.admin = Some(process.process.admin);
+        self.admin_place.clone_from(&process.admin);
+        self.owners = process.owners.clone();
+    }
+
+    /// Compares a file with all others, notes what it may not have, and puts in
+    /// the rest. One that has an error then is to be [refused](Self::refuse) or
+    /// taken out.
+    pub(super) fn add(&mut self, drop_in: &DropIn) -> Holding {
         let notes = &drop_in.notes;
         let errors = notes.errors();
-        self.files.push(notes.source.file.clone());
+        self.current += 1;
+        self.files.insert(self.current, notes.source.file.clone());
+        self.blocked_by.take();
         for claims in &drop_in.claims {
             for (port, span) in &claims.ports {
                 self.check_sockets(notes, *port, span, claims.address);
@@ -82,20 +113,48 @@ impl Taken {
         }
         for BackendPlace { address, span } in &drop_in.backends {
             let owner = self.owner(notes, span);
-            self.backends.entry(address.port()).or_default().push((*address, owner));
+            self.claim(Entry::Backend(address.port(), address.ip().to_canonical(), owner));
         }
         // Who may not have a domain sets no cookie under it.
         if notes.errors() == errors {
             self.check_cookies(drop_in);
         }
-        if notes.errors() > 0 {
-            self.refused.insert(self.current());
+        Holding {
+            file: self.current,
+            path: notes.source.file.clone(),
+            entries: std::mem::take(&mut self.entries).into(),
         }
     }
 
-    /// The number of the file that is being compared.
-    fn current(&self) -> usize {
-        self.files.len().saturating_sub(1)
+    /// The files that kept the last one from what it wants.
+    pub(super) fn blocked_by(&self) -> BTreeSet<File> {
+        self.blocked_by.take()
+    }
+
+    /// The file has nothing: others are only warned that it wants the same.
+    pub(super) fn refuse(&mut self, holding: &Holding) {
+        self.refused.insert(holding.file);
+    }
+
+    /// What the file has becomes free.
+    pub(super) fn take_out(&mut self, holding: &Holding) {
+        for entry in &holding.entries {
+            self.take(entry);
+        }
+        self.files.remove(&holding.file);
+    }
+
+    /// What was taken out is as it was.
+    pub(super) fn put_back(&mut self, holding: &Holding) {
+        self.files.insert(holding.file, holding.path.clone());
+        for entry in &holding.entries {
+            self.put(entry);
+        }
+    }
+
+    fn claim(&mut self, entry: Entry) {
+        self.put(&entry);
+        self.entries.push(entry);
     }
 
     /// A port may be neither the admin listener's nor a backend's.
@@ -106,18 +165,28 @@ impl Taken {
         span: &Range<usize>,
         address: Option<IpAddr>,
     ) {
-        if port == self.admin.port() && overlaps(address, self.admin.ip()) {
+        if let Some(admin) = self.admin
+            && port == admin.port()
+            && overlaps(address, admin.ip())
+        {
             self.note_admin(
                 notes,
                 span,
-                format!("port {port} is taken by the admin address `{}`", self.admin),
+                format!("port {port} is taken by the admin address `{admin}`"),
                 "take another port, or another `address` under `[admin]` in `lockgate.toml`",
             );
         }
-        let owners = self.backends.get(&port).map(Vec::as_slice).unwrap_or_default();
-        let ours = owners.iter().filter(|(backend, _)| leads_to(*backend, address));
-        let first = ours.min_by_key(|(_, owner)| self.refused.contains(&owner.file));
-        if let Some((backend, owner)) = first {
+        let ours = match address.map(|address| address.to_canonical()) {
+            Some(ip) if !ip.is_unspecified() => vec![ip..=ip],
+            _ => LOOPBACK.map(|(first, last)| first..=last).to_vec(),
+        };
+        let ours = ours.into_iter().flat_map(|ips| {
+            let (first, last) = ips.into_inner();
+            let (from, to) = ((port, first, Owner::FIRST), (port, last, Owner::LAST));
+            self.backends.range(from..=to).map(|(_, ip, owner)| (ip, owner))
+        });
+        if let Some((ip, owner)) = self.standing_first(ours, |(_, owner)| owner) {
+            let backend = SocketAddr::new(*ip, port);
             self.note(
                 notes,
                 span,
@@ -137,11 +206,9 @@ impl Taken {
         let shown = |address: Option<IpAddr>| {
             address.map_or("all addresses".to_owned(), |address| format!("`{address}`"))
         };
-        let owner = self.owner(notes, &claims.protocol_span);
         let entry = self.ports.get(&port);
-        let protocol = entry.and_then(|port| port.protocol.as_ref());
-        let protocol = protocol.filter(|(theirs, _)| *theirs != claims.protocol);
-        if let Some((theirs, by)) = protocol {
+        let other = entry.and_then(|entry| self.differing(&entry.protocols, &claims.protocol));
+        if let Some((theirs, by)) = other {
             let (theirs, mine) = (name(*theirs), name(claims.protocol));
             self.note(
                 notes,
@@ -151,9 +218,8 @@ impl Taken {
                 format!("write `protocol = \"{theirs}\"`, or take another port"),
             );
         }
-        let address = entry.and_then(|port| port.address.as_ref());
-        let address = address.filter(|(theirs, _)| *theirs != claims.address);
-        if let Some((theirs, by)) = address {
+        let other = entry.and_then(|entry| self.differing(&entry.addresses, &claims.address));
+        if let Some((theirs, by)) = other {
             let hint = match theirs {
                 Some(theirs) => format!("write `address = \"{theirs}\"`, or take another port"),
                 None => "remove `address`, or take another port".to_owned(),
@@ -167,133 +233,56 @@ impl Taken {
                 hint,
             );
         }
-        let address_owner = self.owner(notes, &claims.address_span);
-        let entry = self.ports.entry(port).or_default();
-        let free = |owner: Option<&Owner>| owner.is_none_or(|by| self.refused.contains(&by.file));
-        if free(entry.protocol.as_ref().map(|(_, owner)| owner)) {
-            entry.protocol = Some((claims.protocol, owner));
-        }
-        if free(entry.address.as_ref().map(|(_, owner)| owner)) {
-            entry.address = Some((claims.address, address_owner));
-        }
+        let [protocol, address] =
+            [&claims.protocol_span, &claims.address_span].map(|span| self.owner(notes, span));
+        self.claim(Entry::Protocol(port, claims.protocol, protocol));
+        self.claim(Entry::Address(port, claims.address, address));
     }
 
-    /// Each domain, and `default`, has one owner on a port.
-    fn check_names(&mut self, notes: &Notes, port: u16, claims: &Claims) {
-        let mut entry = self.ports.remove(&port).unwrap_or_default();
-        if let Some(span) = &claims.default {
-            if let Some(by) = &entry.default {
-                self.note(
-                    notes,
-                    span,
-                    by,
-                    |by| format!("port {port} already has a default listener: {by}"),
-                    "remove `default = true` from one of them",
-                );
-            }
-            if entry.default.as_ref().is_none_or(|by| self.refused.contains(&by.file)) {
-                entry.default = Some(self.owner(notes, span));
-            }
-        }
-        for (domain, span) in &claims.domains {
-            self.check_domain(notes, port, &mut entry, domain, span);
-        }
-        self.ports.insert(port, entry);
+    /// Who has something else than all should have. A refused file counts only
+    /// where nobody agrees.
+    fn differing<'a, T: Ord>(&self, shared: &'a Shared<T>, mine: &T) -> Option<(&'a T, &'a Owner)> {
+        let stands = |owner: &&Owner| !self.refused.contains(&owner.file);
+        let others = shared.iter().filter(|(theirs, _)| *theirs != mine);
+        let mut others = others.flat_map(|(theirs, by)| by.iter().map(move |by| (theirs, by)));
+        let agreed = || shared.get(mine).is_some_and(|by| by.iter().any(|by| stands(&by)));
+        let first = others.clone().find(|(_, by)| stands(by));
+        first.or_else(|| others.next().filter(|_| !agreed()))
     }
 
-    fn check_domain(
+    /// The first whose owner is not refused, else the first.
+    fn standing_first<'a, T: 'a>(
         &self,
-        notes: &Notes,
-        port: u16,
-        entry: &mut Port,
-        domain: &Domain,
-        span: &Range<usize>,
-    ) {
-        let (name, same) = match domain {
-            Domain::Exact(name) => (reversed(name), &mut entry.exact),
-            Domain::Wildcard(parent) => (reversed(parent), &mut entry.wildcards),
-        };
-        if let Some(by) = same.get(&name) {
-            self.note(
-                notes,
-                span,
-                by,
-                |by| format!("`{domain}` on port {port} already belongs to {by}"),
-                "remove it from one of them, or take another port",
-            );
-        }
-        if same.get(&name).is_none_or(|by| self.refused.contains(&by.file)) {
-            same.insert(name.clone(), self.owner(notes, span));
-        }
-        if let Some((wildcard, by)) = self.above(entry, &name) {
-            let wildcard = reversed(wildcard);
-            self.note(
-                notes,
-                span,
-                by,
-                |by| format!("`{domain}` on port {port} lies within `*.{wildcard}` of {by}"),
-                format!("ask the owner of `*.{wildcard}` to add it to that file"),
-            );
-        }
-        if matches!(domain, Domain::Wildcard(_))
-            && let Some((below, by)) = self.below(entry, &name)
-        {
-            let below = reversed(below);
-            self.note(
-                notes,
-                span,
-                by,
-                |by| format!("`{domain}` on port {port} would enclose `{below}` of {by}"),
-                "name the domains one by one, or take another port",
-            );
-        }
-    }
-
-    /// The wildcard of another file that encloses a reversed name.
-    fn above<'a>(&self, entry: &'a Port, name: &str) -> Option<(&'a str, &'a Owner)> {
-        let ends = memchr::memrchr_iter(b'.', name.trim_end_matches('.').as_bytes());
-        let parents = ends.filter_map(|end| entry.wildcards.get_key_value(name.get(..=end)?));
-        self.foreign(parents)
-    }
-
-    /// The name of another file that a reversed wildcard encloses.
-    fn below<'a>(&self, entry: &'a Port, parent: &str) -> Option<(&'a str, &'a Owner)> {
-        let from = parent.to_owned()..;
-        let exact = entry.exact.range(from.clone()).chain(entry.wildcards.range(from));
-        let below = exact.filter(|(name, _)| name.len() > parent.len());
-        self.foreign(below.take_while(|(name, _)| name.starts_with(parent)))
-    }
-
-    /// Of several owners the first that is another file, one that is not
-    /// refused before one that is.
-    fn foreign<'a>(
-        &self,
-        owners: impl Iterator<Item = (&'a String, &'a Owner)>,
-    ) -> Option<(&'a str, &'a Owner)> {
-        let foreign = owners.filter(|(_, owner)| owner.file != self.current());
-        let first = foreign.min_by_key(|(_, owner)| self.refused.contains(&owner.file));
-        first.map(|(name, owner)| (name.as_str(), owner))
+        mut all: impl Iterator<Item = T> + Clone,
+        owner: impl Fn(&T) -> &'a Owner,
+    ) -> Option<T> {
+        let stands = |one: &T| !self.refused.contains(&owner(one).file);
+        all.clone().find(stands).or_else(|| all.next())
     }
 
     /// A request forwarded to ourselves would come back for ever.
     fn check_backend(&self, notes: &Notes, backend: &BackendPlace) {
         let BackendPlace { address, span } = backend;
         let hint = "write the address and port of the game's own server";
-        if self.admin.port() == address.port() && leads_to(*address, Some(self.admin.ip())) {
+        if self.admin.is_some_and(|admin| {
+            admin.port() == address.port() && leads_to(*address, Some(admin.ip()))
+        }) {
             let message = format!("backend `{address}` is lockgate's own admin address");
             self.note_admin(notes, span, message, hint);
         }
-        let port = self.ports.get(&address.port());
-        if let Some((listens_on, by)) = port.and_then(|port| port.address.as_ref())
-            && leads_to(*address, *listens_on)
-        {
+        let Some(port) = self.ports.get(&address.port()) else {
+            return;
+        };
+        let ours = port.addresses.iter().filter(|(listens_on, _)| leads_to(*address, **listens_on));
+        if let Some(by) = self.standing_first(ours.flat_map(|(_, by)| by), |by| by) {
             let message = |by: &str| format!("backend `{address}` is lockgate itself, {by}");
             self.note(notes, span, by, message, hint);
         }
     }
 
     fn owner(&self, notes: &Notes, span: &Range<usize>) -> Owner {
-        Owner { file: self.current(), line: notes.source.line(span.start) }
+        let line = u32::try_from(notes.source.line(span.start)).unwrap_or(u32::MAX);
+        Owner { file: self.current, line }
     }
 
     fn note(
@@ -305,8 +294,8 @@ impl Taken {
         hint: impl Into<String>,
     ) {
         let line = owner.line;
-        let file = self.files.get(owner.file).cloned().unwrap_or_default();
-        let by = if owner.file == self.current() {
+        let file = self.files.get(&owner.file).cloned().unwrap_or_default();
+        let by = if owner.file == self.current {
             format!("line {line} of this file")
         } else {
             format!("`{}:{line}`", file.display())
@@ -314,9 +303,12 @@ impl Taken {
         let (severity, message) = if self.refused.contains(&owner.file) {
             (Severity::Warning, format!("{}, which is refused", message(&by)))
         } else {
+            if owner.file != self.current {
+                self.blocked_by.borrow_mut().insert(owner.file);
+            }
             (Severity::Error, message(&by))
         };
-        notes.note(severity, span, message, hint.into(), Some(Place { file, line }));
+        notes.note(severity, span, message, hint.into(), Some(Place { file, line: line as usize }));
     }
 
     fn note_admin(&self, notes: &Notes, span: &Range<usize>, message: String, hint: &str) {
@@ -345,10 +337,13 @@ fn overlaps(address: Option<IpAddr>, other: IpAddr) -> bool {
         || address.to_canonical() == other.to_canonical()
 }
 
-/// `a.x.com` as `com.x.a.`, so that all below `x.com` start alike. It is its
-/// own way back.
-fn reversed(name: &str) -> String {
-    let labels = name.trim_end_matches('.').rsplit('.');
-    let dot = if name.ends_with('.') { "" } else { "." };
-    labels.collect::<Vec<_>>().join(".") + dot
+/// The addresses that are this machine's own, from the first to the last.
+const LOOPBACK: [(IpAddr, IpAddr); 2] = [
+    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), IpAddr::V4(Ipv4Addr::new(127, 255, 255, 255))),
+    (IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)),
+];
+
+impl Owner {
+    const FIRST: Owner = Owner { file: 0, line: 0 };
+    const LAST: Owner = Owner { file: File::MAX, line: u32::MAX };
 }

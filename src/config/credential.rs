@@ -11,7 +11,9 @@ use toml::de::DeValue;
 
 use super::certificate::{CertificateError, Certificates};
 use super::diagnostic::shown;
+use super::drop_in::DropIn;
 use super::keys::Keys;
+use super::model::{Game, Listener};
 use super::notes::Notes;
 use super::table::Item;
 use super::validity::validity;
@@ -80,5 +82,35 @@ pub(super) fn problem_of_dates(certificate: &CertifiedKey) -> Option<String> {
         Some(format!("is not valid before {}", from.date()))
     } else {
         None
+    }
+}
+
+/// Until when a listener's certificate is valid.
+fn valid_until(listener: &Listener) -> Option<OffsetDateTime> {
+    let certificate = &listener.tls.as_ref()?.certificate;
+    Some(certificate.end_entity_cert().ok().and_then(|der| validity(der))?.1)
+}
+
+/// An expired certificate is better than none, but not than a valid one: notes
+/// where a new version of a game would take that away.
+pub(super) fn check_replacement(drop_in: &DropIn, before: &Game) {
+    let now = OffsetDateTime::now_utc();
+    for (listener, claims) in drop_in.game.listeners.iter().zip(&drop_in.claims) {
+        if valid_until(listener).is_none_or(|until| now <= until) {
+            continue;
+        }
+        let same = |other: &&Arc<Listener>| {
+            let port = other.ports.iter().any(|port| listener.ports.contains(port));
+            let domain = other.domains.iter().any(|domain| listener.domains.contains(domain));
+            port && (domain || listener.default && other.default)
+        };
+        let untils = before.listeners.iter().filter(same).filter_map(|other| valid_until(other));
+        if let Some(until) = untils.max().filter(|until| now <= *until) {
+            drop_in.notes.error(
+                &claims.certificate_span,
+                format!("this would replace a certificate that is valid until {}", until.date()),
+                "put the valid certificate back, or a renewed one in its place",
+            );
+        }
     }
 }

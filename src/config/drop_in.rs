@@ -42,10 +42,15 @@ pub(super) fn read_source(
     file: &Path,
     source: fn(&Path, String) -> Source,
 ) -> Result<Arc<Source>, Box<Diagnostic>> {
+    as_text(file, read_bytes(file)?, source)
+}
+
+/// The bytes of a file.
+pub(super) fn read_bytes(file: &Path) -> Result<Vec<u8>, Box<Diagnostic>> {
     let fault = |message: String, hint: &str| {
         Box::new(Diagnostic::whole_file(Severity::Error, file, message).hint(hint))
     };
-    let bytes = read_file(file, LARGEST).map_err(|error| match error {
+    read_file(file, LARGEST).map_err(|error| match error {
         ReadError::Missing => {
             fault("this file does not exist".to_owned(), "write it, or leave it out")
         }
@@ -53,7 +58,15 @@ pub(super) fn read_source(
             format!("this file cannot be read: {why}"),
             "make it a plain file that lockgate's user may read, or give it a name without `.toml`",
         ),
-    })?;
+    })
+}
+
+/// The bytes of a file as text.
+pub(super) fn as_text(
+    file: &Path,
+    bytes: Vec<u8>,
+    source: fn(&Path, String) -> Source,
+) -> Result<Arc<Source>, Box<Diagnostic>> {
     match String::from_utf8(bytes) {
         Ok(text) => {
             // Some editors put a byte order mark first; nobody sees it as a column.

@@ -39,6 +39,8 @@ pub(super) struct Claims {
     pub(super) protocol_span: Range<usize>,
     /// Where `address` stands, else the header.
     pub(super) address_span: Range<usize>,
+    /// Where `certificate` stands, else the domain it is named by.
+    pub(super) certificate_span: Range<usize>,
 }
 
 /// Reads one listener. With any fault the file is refused, so the rest of it
@@ -89,8 +91,12 @@ fn claims(table: &Table<'_>) -> Claims {
     }
     let ports = table.require("port", "write `port = 8030`, or a list of ports");
     let span = |key| table.get(key).map_or(table.span.clone(), |item| item.span());
+    let domains = domain.map(|item| domains(&item)).unwrap_or_default();
+    let first = domains.first().map(|(_, span)| span.clone());
+    let certificate = table.get("certificate").map(|item| item.span());
     Claims {
-        domains: domain.map(|item| domains(&item)).unwrap_or_default(),
+        domains,
+        certificate_span: certificate.or(first).unwrap_or(table.span.clone()),
         default: default.filter(|_| is_default).map(|item| item.key),
         ports: ports.map(|item| self::ports(&item)).unwrap_or_default(),
         protocol: protocol(table),
@@ -202,11 +208,9 @@ fn check_dates(table: &Table<'_>, claims: &Claims, certificate: &CertifiedKey) {
     let Some(problem) = problem_of_dates(certificate) else {
         return;
     };
-    let written = table.get("certificate").map(|item| item.span());
-    let domain = claims.domains.first().map(|(_, span)| span.clone());
-    let span = written.or(domain).unwrap_or(table.span.clone());
     let message = format!("the certificate of this listener {problem}");
-    table.notes.warning(&span, message, "browsers will refuse it: put a renewed one in its place");
+    let span = &claims.certificate_span;
+    table.notes.warning(span, message, "browsers will refuse it: put a renewed one in its place");
 }
 
 fn certificate(

@@ -15,6 +15,9 @@
 //! | `secret` | the keys that sign sticky cookies, and the file they stand in |
 //! | `certificate`, `validity` | PEM files, the only place that reads them; their dates |
 //! | `credential` | what listeners and groups say of them |
+//! | `directory` | a directory that is read again: what changed, and whose last good version serves |
+//! | `files`, `bundle` | the files a drop-in depends on; how they are kept together |
+//! | `owners` | which file may claim what |
 //! | `conflicts` | what two files cannot both have, and two groups (cookies) |
 //! | `table`, `keys`, `notes`, `units` | reading TOML without stopping at the first fault |
 //! | `source`, `read` | a file's text, and places in it |
@@ -23,14 +26,18 @@ pub mod diagnostic;
 pub mod model;
 
 mod address;
+mod bundle;
 mod certificate;
 mod conflicts;
 mod credential;
+mod directory;
 mod drop_in;
+mod files;
 mod group;
 mod keys;
 mod listener;
 mod notes;
+mod owners;
 mod probe;
 mod process;
 mod read;
@@ -54,9 +61,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use bundle::Bundle;
 pub use certificate::{CertificateError, CertificateFault, load_authorities, load_certificate};
 pub use credential::certificate_end;
 pub use diagnostic::{Diagnostic, Place, Severity, to_json};
+pub use directory::{Ask, Directory, FileReport, Reading, Verdict};
 pub use model::*;
 pub use secret::{
     Rotated, SecretFault, SecretPlace, parse_secrets, read_secret_file, rotate_secrets, show_time,
@@ -66,6 +75,7 @@ pub use units::{parse_duration, show_duration};
 use certificate::Certificates;
 use conflicts::Taken;
 use drop_in::DropIn;
+use files::Files;
 use notes::Notes;
 use process::ProcessFile;
 use source::Source;
@@ -97,7 +107,11 @@ impl Loaded {
 /// be absent, the drop-ins in `listeners.d/`, and `certs/`.
 #[must_use]
 pub fn load(dir: &Path) -> Loaded {
-    let listed = list(&dir.join("listeners.d"));
+    let folder = dir.join("listeners.d");
+    let listed = list(&folder).and_then(|listed| match listed.is_empty() {
+        true => Err(no_drop_in(&folder)),
+        false => Ok(listed),
+    });
     load_files(dir, listed, &[])
 }
 
@@ -139,7 +153,7 @@ fn load_files(dir: &Path, listed: Result<Listed, Box<Diagnostic>>, given: &[Path
             files.push((file.clone(), true));
         }
     }
-    let certificates = Certificates::new(dir);
+    let certificates = Certificates::new(dir, Files::default());
     let mut taken = Taken::new(&process);
     let mut games = Vec::new();
     let mut refused = Vec::new();
@@ -178,9 +192,12 @@ fn read_drop_in(
         Err(fault) => return (None, vec![*fault]),
     };
     let drop_in = drop_in::read(source, name, process, certificates);
-    taken.add(&drop_in);
+    let holding = taken.add(&drop_in);
     let DropIn { notes, game, .. } = drop_in;
     let good = notes.errors() == 0;
+    if !good {
+        taken.refuse(&holding);
+    }
     (good.then_some(game), notes.into_diagnostics())
 }
 
@@ -250,11 +267,11 @@ fn list(dir: &Path) -> Result<Listed, Box<Diagnostic>> {
             listed.insert(name, entry.path());
         }
     }
-    if listed.is_empty() {
-        return Err(fault(
-            "there is no drop-in in this directory".to_owned(),
-            "put at least one file `NAME.toml` with a `[[listener]]` into it",
-        ));
-    }
     Ok(listed)
+}
+
+fn no_drop_in(dir: &Path) -> Box<Diagnostic> {
+    let message = "there is no drop-in in this directory".to_owned();
+    let fault = Diagnostic::whole_file(Severity::Error, dir, message);
+    Box::new(fault.hint("put at least one file `NAME.toml` with a `[[listener]]` into it"))
 }

@@ -85,7 +85,7 @@ pub struct Game {
 }
 
 /// HTTP or HTTPS towards the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protocol {
     /// Plain HTTP.
     Http,

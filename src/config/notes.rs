@@ -20,6 +20,10 @@ pub(super) struct Notes {
     errors: Cell<usize>,
 }
 
+/// How much was found at some time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark(usize, usize, usize);
+
 impl Notes {
     pub(super) fn new(source: Arc<Source>) -> Self {
         Notes { source, found: RefCell::default(), more: Cell::new(0), errors: Cell::new(0) }
@@ -85,6 +89,18 @@ impl Notes {
     /// How many errors there are, told or not.
     pub(super) fn errors(&self) -> usize {
         self.errors.get()
+    }
+
+    /// What is known so far, to come [back](Self::back_to) to.
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.found.borrow().len(), self.more.get(), self.errors.get())
+    }
+
+    /// Forgets what was found since.
+    pub(super) fn back_to(&self, mark: Mark) {
+        self.found.borrow_mut().truncate(mark.0);
+        self.more.set(mark.1);
+        self.errors.set(mark.2);
     }
 
     /// All that was found, in the order of the file.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::diagnostic::{Place, shown};
 use super::keys::{self, Keys};
 use super::model::{Limits, Process};
+use super::owners::{self, Owners};
 use super::secret;
 use super::settings::{GroupSettings, HEADER_TIMEOUT, HashKeyUse, ListenerSettings, networks};
 use super::table::{Item, Table};
@@ -21,8 +22,22 @@ pub(super) struct ProcessFile {
     pub(super) process: Process,
     /// Where the admin address is written, if it is.
     pub(super) admin: Option<Place>,
+    pub(super) owners: Owners,
     pub(super) listener: ListenerSettings,
     pub(super) group: GroupSettings,
+}
+
+impl ProcessFile {
+    /// Whether a drop-in reads the same with it: the defaults are.
+    pub(super) fn reads_same(&self, other: &ProcessFile) -> bool {
+        self.listener == other.listener && self.group == other.group
+    }
+
+    /// Whether as much is free.
+    pub(super) fn leaves_same(&self, other: &ProcessFile) -> bool {
+        let admin = |file: &ProcessFile| (file.process.admin, file.admin.clone());
+        admin(self) == admin(other) && self.owners == other.owners
+    }
 }
 
 impl Default for ProcessFile {
@@ -46,14 +61,15 @@ impl Default for ProcessFile {
                 secrets: None,
             },
             admin: None,
+            owners: Owners::default(),
             listener: ListenerSettings::default(),
             group: GroupSettings::default(),
         }
     }
 }
 
-/// Reads the top table; paths start at the directory. With any fault the whole file is refused, so the rest
-/// of what is given back may be made up.
+/// Reads the top table; paths start at the directory. With any fault the whole
+/// file is refused, so the rest of what is given back may be made up.
 pub(super) fn read(table: &Table<'_>, dir: &Path) -> ProcessFile {
     let mut file = ProcessFile::default();
     if let Some(workers) = count(table, "workers", 0, 1024) {
@@ -80,6 +96,14 @@ pub(super) fn read(table: &Table<'_>, dir: &Path) -> ProcessFile {
         && let Some(deadline) = shutdown.duration("deadline", Duration::ZERO..=LONGEST_DEADLINE)
     {
         file.process.shutdown_deadline = deadline;
+    }
+    if let Some(item) = table.get("owners") {
+        let errors = table.notes.errors();
+        let owners = owners::read(&item);
+        // Half of it would blame drop-ins for what it does not say.
+        if table.notes.errors() == errors {
+            file.owners = owners;
+        }
     }
     if let Some(defaults) = section(table, "defaults", &keys::DEFAULTS) {
         if let Some(listener) = section(&defaults, "listener", &keys::DEFAULTS_LISTENER) {

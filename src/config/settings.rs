@@ -32,7 +32,7 @@ pub(super) const RESPONSE_TIMEOUT: RangeInclusive<Duration> = milliseconds(1, 24
 const LARGEST_BODY: u64 = 1 << 50;
 
 /// Settings of a listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct ListenerSettings {
     pub(super) idle_timeout: Duration,
     pub(super) header_timeout: Duration,
@@ -89,7 +89,7 @@ impl ListenerSettings {
 }
 
 /// Settings of a group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct GroupSettings {
     pub(super) balance: Balance,
     pub(super) keepalive: bool,

@@ -2,6 +2,9 @@
 
 mod anything;
 mod conflicts;
+mod directory;
+mod owners;
+mod ownership;
 mod process;
 mod secret;
 mod sticky;

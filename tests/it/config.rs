@@ -44,7 +44,10 @@ fn make_dir() -> TempDir {
     fs::create_dir(&listeners).unwrap();
     let rest = Path::new(ROOT).join("tests/it/config/rest.toml");
     fs::copy(rest, listeners.join("rest.toml")).unwrap();
-    fs::write(dir.path().join("lockgate.toml"), "[admin]\naddress = \"127.0.0.1:9900\"\n").unwrap();
+    let process = "[admin]\naddress = \"127.0.0.1:9900\"\n\n[owners]\n\
+        \"owned*.toml\" = [\"*.owned.com:8081\"]\n\
+        \"granted.toml\" = \"granted.wild.com:*\"\n";
+    fs::write(dir.path().join("lockgate.toml"), process).unwrap();
 
     let write = |name: &str, text: String| fs::write(certs.join(name), text).unwrap();
     let (game, game_key) = certificate(&["game.com", "*.game.com"]);

@@ -145,7 +145,7 @@ fn listeners_with_the_same_files_share_one_certificate() {
     fs::create_dir(dir.path().join("certs")).unwrap();
     fs::write(dir.path().join("certs/a.com.crt"), pem).unwrap();
     fs::write(dir.path().join("certs/a.com.key"), key.serialize_pem()).unwrap();
-    let certificates = Certificates::new(dir.path());
+    let certificates = Certificates::new(dir.path(), Files::default());
     let one = certificates.named("a.com").unwrap();
     let two = certificates.files("certs/a.com.crt", "certs/a.com.key").unwrap();
     assert!(Arc::ptr_eq(&one, &two));

@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use super::{Owner, Taken, reversed};
+use super::entry::Entry;
+use super::names::reversed;
+use super::{File, Owner, Taken};
 use crate::config::drop_in::DropIn;
 use crate::config::listener::Claims;
 use crate::config::model::Listener;
@@ -24,7 +26,7 @@ const MOST_PAIRS: usize = 100_000;
 /// Who has which cookie name where.
 #[derive(Debug, Default)]
 pub(super) struct CookieNames {
-    by_name: HashMap<String, Places>,
+    by_name: HashMap<Arc<str>, Places>,
 }
 
 /// All that have one name, by [`reversed`] host.
@@ -41,7 +43,7 @@ type ByHost = BTreeMap<String, Vec<Claim>>;
 
 /// A group's cookie, as one of its listeners sets it.
 #[derive(Clone, Debug)]
-struct Claim {
+pub(super) struct Claim {
     owner: Owner,
     group: Arc<str>,
     inserts: bool,
@@ -50,7 +52,7 @@ struct Claim {
 
 /// Hosts under which a cookie stands; names are [`reversed`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Hosts {
+pub(super) enum Hosts {
     Exact(String),
     /// All below the name.
     Wildcard(String),
@@ -77,6 +79,7 @@ impl Taken {
         let mut pairs = 0_usize;
         let mut told = HashSet::new();
         for (at, place) in places {
+            let name: Arc<str> = place.sticky.cookie.as_str().into();
             for (listener, claims) in listeners().filter(|(listener, _)| leads_to(listener, at)) {
                 pairs = pairs.saturating_add(claims.domains.len());
                 if pairs > MOST_PAIRS {
@@ -91,8 +94,8 @@ impl Taken {
                 };
                 for hosts in hosts_of(listener, place) {
                     self.check_cookie(drop_in, place, &claim, &hosts, &mut told);
-                    let names = self.cookies.by_name.entry(place.sticky.cookie.clone());
-                    names.or_default().add(hosts, claim.clone());
+                    let name = Arc::clone(&name);
+                    self.claim(Entry::Cookie(Box::new((name, hosts, claim.clone()))));
                 }
             }
         }
@@ -104,10 +107,10 @@ impl Taken {
         place: &StickyPlace,
         claim: &Claim,
         hosts: &Hosts,
-        told: &mut HashSet<(Arc<str>, usize, Arc<str>)>,
+        told: &mut HashSet<(Arc<str>, File, Arc<str>)>,
     ) {
         let name = &place.sticky.cookie;
-        let Some(places) = self.cookies.by_name.get(name) else {
+        let Some(places) = self.cookies.by_name.get(name.as_str()) else {
             return;
         };
         let collides = |other: &Claim| {
@@ -152,7 +155,8 @@ impl Taken {
         let here: HashSet<&str> =
             drop_in.sticky.iter().flatten().map(|place| place.sticky.cookie.as_str()).collect();
         let is_free = |name: &String| {
-            let is_taken = self.cookies.by_name.contains_key(name) || here.contains(&**name);
+            let is_taken =
+                self.cookies.by_name.contains_key(name.as_str()) || here.contains(&**name);
             name.len() <= LONGEST_NAME && !is_taken
         };
         let game = drop_in.game.name.chars();
@@ -253,22 +257,60 @@ enum Host<'a> {
     Below(&'a str),
 }
 
-impl Places {
-    fn add(&mut self, hosts: Hosts, claim: Claim) {
+impl CookieNames {
+    pub(super) fn put(&mut self, name: &Arc<str>, hosts: &Hosts, claim: &Claim) {
+        let places = self.by_name.entry(Arc::clone(name)).or_default();
         let claims = match hosts {
-            Hosts::Exact(name) => self.exact.entry(name).or_default(),
-            Hosts::Wildcard(name) => self.wildcards.entry(name).or_default(),
-            Hosts::Wide(name) => self.wide.entry(name).or_default(),
-            Hosts::Default => &mut self.default,
+            Hosts::Exact(name) => places.exact.entry(name.clone()).or_default(),
+            Hosts::Wildcard(name) => places.wildcards.entry(name.clone()).or_default(),
+            Hosts::Wide(name) => places.wide.entry(name.clone()).or_default(),
+            Hosts::Default => &mut places.default,
         };
-        let same = |known: &Claim| {
-            known.owner.file == claim.owner.file
-                && known.group == claim.group
-                && known.ports == claim.ports
-        };
-        if !claims.iter().any(same) {
-            claims.push(claim);
+        if !claims.iter().any(|known| known.is_same(claim)) {
+            claims.push(claim.clone());
         }
+    }
+
+    pub(super) fn take(&mut self, name: &Arc<str>, hosts: &Hosts, claim: &Claim) {
+        let Some(places) = self.by_name.get_mut(name) else {
+            return;
+        };
+        let (by_host, host) = match hosts {
+            Hosts::Exact(host) => (&mut places.exact, host),
+            Hosts::Wildcard(host) => (&mut places.wildcards, host),
+            Hosts::Wide(host) => (&mut places.wide, host),
+            Hosts::Default => {
+                places.default.retain(|known| !known.is_same(claim));
+                self.drop_empty(name);
+                return;
+            }
+        };
+        if let Some(claims) = by_host.get_mut(host) {
+            claims.retain(|known| !known.is_same(claim));
+            if claims.is_empty() {
+                by_host.remove(host);
+            }
+        }
+        self.drop_empty(name);
+    }
+
+    /// A name that nobody has any more is free.
+    fn drop_empty(&mut self, name: &Arc<str>) {
+        let is_empty = |places: &Places| {
+            let hosts = [&places.exact, &places.wildcards, &places.wide];
+            hosts.iter().all(|hosts| hosts.is_empty()) && places.default.is_empty()
+        };
+        if self.by_name.get(name).is_some_and(is_empty) {
+            self.by_name.remove(name);
+        }
+    }
+}
+
+impl Claim {
+    fn is_same(&self, other: &Claim) -> bool {
+        self.owner.file == other.owner.file
+            && self.group == other.group
+            && self.ports == other.ports
     }
 }
 

@@ -1,0 +1,167 @@
+//! The last good version of each game, kept for the next start: one file a
+//! game in `good/` of the state directory, with the drop-in and the
+//! certificates and keys that fit it. It is its owner's alone.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::config::Bundle;
+
+/// Of the form below; another one is not read.
+const VERSION: u32 = 1;
+
+/// What a file is called until it is whole. No drop-in has this name, for it
+/// begins with a dot.
+const DRAFT: &str = ".draft";
+
+/// A bundle as it is written.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    version: u32,
+    /// Milliseconds since 1970.
+    since: u64,
+    drop_in: String,
+    files: BTreeMap<PathBuf, Bytes>,
+}
+
+/// PEM is text; what is not is written as Base64.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Bytes {
+    Text(String),
+    Base64(String),
+}
+
+fn folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("good")
+}
+
+fn file(state_dir: &Path, game: &str) -> PathBuf {
+    folder(state_dir).join(format!("{game}.json"))
+}
+
+/// All that are kept, by game. One that cannot be used is as if absent, which
+/// is said in the log.
+#[must_use]
+pub fn load_all(state_dir: &Path) -> BTreeMap<String, Bundle> {
+    let folder = folder(state_dir);
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return BTreeMap::new(),
+        Err(error) => {
+            warn!("`{}` cannot be read: {error}: no last good version is known", folder.display());
+            return BTreeMap::new();
+        }
+    };
+    let mut found = BTreeMap::new();
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(game) = name.strip_suffix(".json").filter(|_| !name.starts_with('.')) else {
+            continue;
+        };
+        match fs::read(&path).map_err(|error| error.to_string()).and_then(|text| parse(&text)) {
+            Ok(bundle) => {
+                found.insert(game.to_owned(), bundle);
+            }
+            Err(why) => {
+                warn!("last good version `{}` cannot be used: {why}", path.display());
+            }
+        }
+    }
+    found
+}
+
+/// Keeps a version in the place of the one before, which is there until this
+/// one is whole on the disk. Says whether anything was written: what is the
+/// same already is not.
+///
+/// # Errors
+/// What kept it from doing so; the version before is still there.
+pub fn store(state_dir: &Path, game: &str, bundle: &Bundle) -> io::Result<bool> {
+    let folder = folder(state_dir);
+    let path = file(state_dir, game);
+    let known = fs::read(&path).ok().and_then(|text| parse(&text).ok());
+    if known.is_some_and(|known| known.text == bundle.text && known.files == bundle.files) {
+        return Ok(false);
+    }
+    let text = serde_json::to_vec(&kept(bundle))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    let draft = folder.join(DRAFT);
+    // Left by a process that was killed.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    fs::rename(&draft, &path)?;
+    File::open(&folder)?.sync_all()?;
+    Ok(true)
+}
+
+/// Forgets a game.
+///
+/// # Errors
+/// What kept it from doing so.
+pub fn remove(state_dir: &Path, game: &str) -> io::Result<()> {
+    match fs::remove_file(file(state_dir, game)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => File::open(folder(state_dir))?.sync_all(),
+    }
+}
+
+fn kept(bundle: &Bundle) -> Kept {
+    let bytes = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+        Ok(text) => Bytes::Text(text.to_owned()),
+        Err(_) => Bytes::Base64(STANDARD.encode(bytes)),
+    };
+    let files = bundle.files.iter().map(|(name, content)| (name.clone(), bytes(content)));
+    let since = bundle.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Kept {
+        version: VERSION,
+        since: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        drop_in: bundle.text.clone(),
+        files: files.collect(),
+    }
+}
+
+fn parse(text: &[u8]) -> Result<Bundle, String> {
+    /// Read first: another version may have another form.
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let garbled = |error: serde_json::Error| error.to_string();
+    let Version { version } = serde_json::from_slice(text).map_err(garbled)?;
+    if version != VERSION {
+        return Err(format!("it is of version {version}, and {VERSION} is known"));
+    }
+    let kept: Kept = serde_json::from_slice(text).map_err(garbled)?;
+    let bytes = |(name, bytes)| {
+        let bytes: Arc<[u8]> = match bytes {
+            Bytes::Text(text) => text.into_bytes().into(),
+            Bytes::Base64(text) => STANDARD.decode(text).map_err(|error| error.to_string())?.into(),
+        };
+        Ok((name, bytes))
+    };
+    let files: Result<_, String> = kept.files.into_iter().map(bytes).collect();
+    let since: SystemTime = UNIX_EPOCH
+        .checked_add(Duration::from_millis(kept.since))
+        .ok_or_else(|| "its date is beyond all dates".to_owned())?;
+    Ok(Bundle { since, text: kept.drop_in, files: files? })
+}
+
+#[cfg(test)]
+mod tests;
