@@ -10,8 +10,9 @@ use clap::{Parser, Subcommand};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::config::diagnostic::{self, Diagnostic, Severity};
-use crate::config::{self, Loaded, SecretPlace};
-use crate::control::reload::Report;
+use crate::config::{self, Reading, SecretPlace};
+use crate::control::reload::{Options, Report};
+use crate::control::server::Occasion;
 use crate::control::status::Status;
 use crate::control::{client, demo, secret, server};
 
@@ -48,6 +49,12 @@ enum Command {
         /// Only print what would change
         #[arg(long)]
         dry_run: bool,
+        /// Read every file, not only those that look changed
+        #[arg(long)]
+        all: bool,
+        /// That no game is left is meant
+        #[arg(long)]
+        allow_empty: bool,
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
@@ -96,7 +103,10 @@ pub fn main() -> ExitCode {
         Command::Run => run(&cli),
         Command::Demo => run_demo(&cli),
         Command::Check { ref files, json } => check(&cli, files, json),
-        Command::Reload { dry_run, json } => reload(&cli, dry_run, json),
+        Command::Reload { dry_run, all, allow_empty, json } => {
+            let options = Options { dry_run, all, allow_empty };
+            reload(&cli, options, json)
+        }
         Command::Status { json } => status(&cli, json),
         Command::Secret { command: SecretCommand::Rotate { after } } => rotate(&cli, after),
     };
@@ -133,11 +143,50 @@ impl Cli {
     }
 }
 
+/// `lockgate run`: nothing beside it.
+struct Serving;
+
+impl Occasion for Serving {
+    fn read(&mut self, reading: &Reading) -> Result<(), String> {
+        show(reading.all_diagnostics());
+        Ok(())
+    }
+
+    fn announce(&mut self, _: &mut dyn io::Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn stopping(&mut self) {}
+}
+
+/// `lockgate demo`: backends of its own.
+struct Showing {
+    prepared: demo::Prepared,
+    demo: Option<demo::Demo>,
+}
+
+impl Occasion for Showing {
+    fn read(&mut self, reading: &Reading) -> Result<(), String> {
+        show(reading.all_diagnostics());
+        let Some(config) = &reading.config else { return Ok(()) };
+        self.demo = Some(self.prepared.start(config).map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    fn announce(&mut self, out: &mut dyn io::Write) -> io::Result<()> {
+        self.demo.as_ref().map_or(Ok(()), |demo| demo.announce(out))
+    }
+
+    fn stopping(&mut self) {
+        if let Some(demo) = &self.demo {
+            demo.leave();
+        }
+    }
+}
+
 fn run(cli: &Cli) -> ExitCode {
     let dir = cli.config_dir();
-    let loaded = config::load(&dir);
-    show(&loaded.diagnostics);
-    serve(&dir, loaded, &cli.state_dir(&dir), |_| Ok(()), || ())
+    serve(&dir, &cli.state_dir(&dir), &mut Serving)
 }
 
 fn run_demo(cli: &Cli) -> ExitCode {
@@ -147,36 +196,12 @@ fn run_demo(cli: &Cli) -> ExitCode {
         Ok(prepared) => prepared,
         Err(error) => return fail(&error),
     };
-    let loaded = config::load(prepared.dir());
-    show(&loaded.diagnostics);
-    let demo = match loaded.config.as_ref().map(|config| prepared.start(config)).transpose() {
-        Ok(demo) => demo,
-        Err(error) => return fail(&error),
-    };
-    let state = cli.state_dir(prepared.dir());
-    let announce = |out: &mut dyn io::Write| match &demo {
-        Some(demo) => demo.announce(out),
-        None => Ok(()),
-    };
-    let stopping = || {
-        if let Some(demo) = &demo {
-            demo.leave();
-        }
-    };
-    serve(prepared.dir(), loaded, &state, announce, stopping)
+    let dir = prepared.dir().to_owned();
+    serve(&dir, &cli.state_dir(&dir), &mut Showing { prepared, demo: None })
 }
 
-fn serve(
-    dir: &Path,
-    loaded: Loaded,
-    state_dir: &Path,
-    announce: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
-    stopping: impl FnOnce(),
-) -> ExitCode {
-    let Some(config) = loaded.config else {
-        return fail(&"nothing can be served: correct what is said above, then start again");
-    };
-    match server::run(dir, config, state_dir, announce, stopping) {
+fn serve(dir: &Path, state_dir: &Path, occasion: &mut impl Occasion) -> ExitCode {
+    match server::run(dir, state_dir, occasion) {
         Ok(server::Ended::Cleanly) => ExitCode::SUCCESS,
         Ok(server::Ended::Cut) => ExitCode::from(3),
         Err(error) => fail(&error),
@@ -208,10 +233,9 @@ fn check(cli: &Cli, files: &[PathBuf], json: bool) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
-fn reload(cli: &Cli, dry_run: bool, json: bool) -> ExitCode {
+fn reload(cli: &Cli, options: Options, json: bool) -> ExitCode {
     let state = cli.state_dir(&cli.config_dir());
-    let target = if dry_run { "/reload?dry_run" } else { "/reload" };
-    let answer = match client::ask(&state, "POST", target) {
+    let answer = match client::ask(&state, "POST", &options.target()) {
         Ok(answer) => answer,
         Err(error) => return fail(&error),
     };
@@ -279,7 +303,7 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-fn show(diagnostics: &[Diagnostic]) {
+fn show<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
     let mut err = io::stderr().lock();
     for diagnostic in diagnostics {
         // Without a standard error there is nowhere to complain.

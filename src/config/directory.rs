@@ -14,6 +14,7 @@ mod wake;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -24,7 +25,7 @@ use super::bundle::Bundle;
 use super::certificate::Certificates;
 use super::conflicts::Taken;
 use super::diagnostic::{Diagnostic, Severity};
-use super::files::Files;
+use super::files::{Files, Looker, Stamp};
 use super::model::{Config, Game};
 use super::process::{self, ProcessFile};
 use super::{list, no_drop_in, read_process_table};
@@ -136,6 +137,24 @@ impl Directory {
             last_good: Some(last_good),
             told: Vec::new(),
         }
+    }
+
+    /// How all that a reading reads looks from outside: if that differs from what
+    /// it was, something changed.
+    #[must_use]
+    pub fn look(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let mut looker = Looker::default();
+        Stamp::of(&self.dir.join("lockgate.toml")).hash(&mut hasher);
+        let listed = list(&self.dir.join("listeners.d")).ok();
+        for (name, file) in listed.iter().flatten() {
+            name.hash(&mut hasher);
+            looker.look(file).hash(&mut hasher);
+        }
+        for (file, _) in self.known.values().flat_map(|known| &known.seen) {
+            looker.look(file).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     /// Reads what changed. A game that did not is the same `Arc` as before.

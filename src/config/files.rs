@@ -19,7 +19,7 @@ use super::read::{ReadError, read_file};
 const TICK: Duration = Duration::from_secs(2);
 
 /// How a file looks from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Stamp {
     device: u64,
     inode: u64,

@@ -60,7 +60,7 @@ tables! {
     DROP_IN = "a drop-in": ["listener" "group"];
     /// The top of `lockgate.toml`.
     PROCESS = "`lockgate.toml`": [
-        "workers" "secret" "secret_file" "admin" "limits" "proxy_protocol" "dns" "shutdown" "owners" "defaults"
+        "workers" "watch" "secret" "secret_file" "admin" "limits" "proxy_protocol" "dns" "shutdown" "owners" "defaults"
     ];
     ADMIN = "`[admin]` of `lockgate.toml`": ["address"];
     LIMITS = "`[limits]` of `lockgate.toml`": [

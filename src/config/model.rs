@@ -48,6 +48,8 @@ pub struct Process {
     pub dns_servers: Vec<SocketAddr>,
     /// How long a graceful stop waits for what is in flight, default 30 s.
     pub shutdown_deadline: Duration,
+    /// Changed files are applied without being asked to, default false.
+    pub watch: bool,
     /// `secret` or `secret_file`; `None` = the one in the state directory.
     pub secrets: Option<KeyRing>,
 }

@@ -59,6 +59,7 @@ impl Default for ProcessFile {
                 dns_servers: Vec::new(),
                 shutdown_deadline: Duration::from_secs(30),
                 secrets: None,
+                watch: false,
             },
             admin: None,
             owners: Owners::default(),
@@ -76,6 +77,7 @@ pub(super) fn read(table: &Table<'_>, dir: &Path) -> ProcessFile {
         file.process.workers = workers;
     }
     file.process.secrets = secret::read(table, dir);
+    file.process.watch = table.boolean("watch").unwrap_or_default();
     if let Some(admin) = section(table, "admin", &keys::ADMIN) {
         read_admin(&admin, &mut file);
     }

@@ -96,7 +96,11 @@ async fn respond(
 ) -> Response<Full<Bytes>> {
     let (code, body) = match (request.method(), request.uri().path()) {
         (&Method::POST, "/reload") => {
-            let options = Options { dry_run: has(request, "dry_run") };
+            let options = Options {
+                dry_run: has(request, "dry_run"),
+                all: has(request, "all"),
+                allow_empty: has(request, "allow_empty"),
+            };
             let (reply, answer) = oneshot::channel();
             let sent = commander.send(Command::Reload(options, reply)).await;
             match (sent, answer.await) {

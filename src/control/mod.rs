@@ -6,6 +6,7 @@ pub mod client;
 mod commands;
 mod crew;
 pub mod demo;
+mod keeper;
 pub mod last_good;
 mod lock;
 mod prober;

@@ -16,18 +16,25 @@ use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::changes::changes;
+use super::keeper::Keeper;
 use super::prober::Prober;
 use super::resolver::Resolver;
 use super::secret;
 use super::sockets::{self, Bound};
-use crate::config::{self, Diagnostic, Loaded, Process};
+use crate::config::{Ask, Diagnostic, Directory, FileReport, Process, Reading, Verdict};
 use crate::proxy::{Message, Shared};
 use crate::state::{Backend, Snapshot};
 
 /// What a run consists of, and what a reload changes.
 #[derive(Debug)]
 pub(super) struct Running {
-    pub(super) config_dir: PathBuf,
+    /// Not there while it is being read.
+    pub(super) directory: Option<Directory>,
+    /// How it looked when it was read.
+    pub(super) looked: u64,
+    /// How it looked last.
+    pub(super) glimpsed: u64,
+    pub(super) keeper: Keeper,
     pub(super) state_dir: PathBuf,
     pub(super) shared: Arc<Shared>,
     pub(super) workers: Vec<mpsc::UnboundedSender<Message>>,
@@ -42,6 +49,21 @@ pub(super) struct Running {
 pub struct Options {
     /// Only say what would be done.
     pub dry_run: bool,
+    /// Every file is read, not only those that look changed.
+    pub all: bool,
+    /// That no game is left is meant.
+    pub allow_empty: bool,
+}
+
+impl Options {
+    /// As the admin socket is asked for it.
+    #[must_use]
+    pub fn target(self) -> String {
+        let options =
+            [(self.dry_run, "dry_run"), (self.all, "all"), (self.allow_empty, "allow_empty")];
+        let named = options.iter().filter(|(wanted, _)| *wanted).map(|(_, name)| *name);
+        format!("/reload?{}", named.collect::<Vec<_>>().join("&"))
+    }
 }
 
 /// What a reload did, for people and programs.
@@ -87,7 +109,9 @@ impl fmt::Display for Report {
         }
         for GameReport { game, verdict, changes } in &self.games {
             match &**verdict {
-                "refused" => writeln!(f, "{game}: refused; what it was before serves on")?,
+                "refused" => {
+                    writeln!(f, "{game}: refused: {}", changes.last().map_or("", String::as_str))?;
+                }
                 _ => changes.iter().try_for_each(|change| writeln!(f, "{game}: {change}"))?,
             }
         }
@@ -107,6 +131,23 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    fn of(reading: &Reading) -> Report {
+        // Errors are told each time, the rest once.
+        let told = |before: bool| move |one: &&Diagnostic| one.is_error() || !before;
+        let of_all = reading.diagnostics.iter().filter(told(reading.told_before));
+        let of_files = reading
+            .files
+            .iter()
+            .flat_map(|file| file.diagnostics.iter().filter(told(file.told_before)));
+        Report {
+            good: !reading.has_errors(),
+            diagnostics: of_all.chain(of_files).map(|one| one.render(false)).collect(),
+            games: reading.files.iter().filter_map(refused).collect(),
+            problems: errors_of(&reading.diagnostics),
+            ..Report::default()
+        }
+    }
+
     /// Into the log, where those look who did not ask for it.
     pub(super) fn log(&self) {
         for game in &self.games {
@@ -130,6 +171,24 @@ impl Report {
     }
 }
 
+/// What is wrong, each in a line.
+fn errors_of(diagnostics: &[Diagnostic]) -> Vec<String> {
+    let errors = diagnostics.iter().filter(|one| one.is_error());
+    errors.map(|one| format!("{}:{}: {}", one.file.display(), one.line, one.message)).collect()
+}
+
+fn refused(file: &FileReport) -> Option<GameReport> {
+    let Verdict::Refused { stands_in } = &file.verdict else { return None };
+    let serves = match stands_in {
+        Some((_, since)) => {
+            format!("its last good version serves, of {}", httpdate::fmt_http_date(*since))
+        }
+        None => "nothing of it serves".to_owned(),
+    };
+    let changes = errors_of(&file.diagnostics).into_iter().chain([serves]).collect();
+    Some(GameReport { game: file.name.to_string(), verdict: "refused".to_owned(), changes })
+}
+
 impl Running {
     /// See the module.
     pub(super) async fn reload(&mut self, options: Options) -> Report {
@@ -140,43 +199,69 @@ impl Running {
         report
     }
 
+    /// With `watch`: something changed, and does not change any more.
+    pub(super) async fn has_settled(&mut self) -> bool {
+        let Some(look) = self.with_directory(|directory| directory.look()).await else {
+            return false;
+        };
+        let settled = look != self.looked && self.glimpsed == look;
+        self.glimpsed = look;
+        settled
+    }
+
+    /// Reading thousands of files must not keep probes and look-ups waiting.
+    async fn with_directory<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Directory) -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut directory = self.directory.take()?;
+        let worked = spawn_blocking(move || {
+            let result = work(&mut directory);
+            (directory, result)
+        });
+        let (directory, result) = worked.await.ok()?;
+        self.directory = Some(directory);
+        Some(result)
+    }
+
     async fn attempt(&mut self, options: Options) -> Report {
-        let dir = self.config_dir.clone();
-        // Reading thousands of files must not keep probes and look-ups waiting.
-        let Ok(loaded) = spawn_blocking(move || config::load(&dir)).await else {
-            let problems = vec!["reading the files broke off; please report this".to_owned()];
-            return Report { problems, ..Report::default() };
+        let ask = Ask { all: options.all, allow_empty: options.allow_empty };
+        let read = move |directory: &mut Directory| {
+            // Before: what changes while it is read is read once more.
+            let look = directory.look();
+            (look, directory.read(ask))
         };
-        let mut report = Report {
-            good: !loaded.has_errors(),
-            diagnostics: loaded
-                .diagnostics
-                .iter()
-                .map(|one| Diagnostic::render(one, false))
-                .collect(),
-            ..Report::default()
+        let Some((look, reading)) = self.with_directory(read).await else {
+            let problem = "reading the files broke off: restart lockgate, and please report this";
+            return Report { problems: vec![problem.to_owned()], ..Report::default() };
         };
+        self.looked = look;
+        self.keeper.note(&reading.files);
+        let mut report = Report::of(&reading);
         let old = self.shared.live.load();
-        let next = self.next(loaded, &old, &mut report);
+        let next = self.next(reading, &old, options, &mut report);
         let Some(next) = next.filter(|_| !options.dry_run) else { return report };
         let bound = sockets::bind(&next, self.workers.len(), &self.listening);
         self.apply(&old, next, bound, &mut report).await;
+        self.keeper.keep().await;
         report
     }
 
     /// The snapshot the files ask for, if they can be used at all.
-    fn next(&self, loaded: Loaded, old: &Snapshot, report: &mut Report) -> Option<Snapshot> {
-        let mut config = loaded.config?;
-        for file in &loaded.refused {
-            let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
-            let (game, verdict) = (name.to_owned(), "refused".to_owned());
-            let about = loaded.diagnostics.iter().filter(|one| one.is_error() && one.file == *file);
-            let changes = about.map(|one| format!("line {}: {}", one.line, one.message)).collect();
-            report.games.push(GameReport { game, verdict, changes });
-            let before = old.games.iter().find(|game| &*game.config.name == name);
-            config.games.extend(before.map(|game| Arc::clone(&game.config)));
+    fn next(
+        &mut self,
+        reading: Reading,
+        old: &Snapshot,
+        options: Options,
+        report: &mut Report,
+    ) -> Option<Snapshot> {
+        let mut config = reading.config?;
+        if config.games.is_empty() && !options.allow_empty {
+            report.good = false;
+            let problem = "no game would be left: `--allow-empty` if that is meant";
+            report.problems.push(problem.to_owned());
+            return None;
         }
-        config.games.sort_by(|a, b| a.file.file_name().cmp(&b.file.file_name()));
         let secrets = match config
             .process
             .secrets
@@ -193,7 +278,10 @@ impl Running {
         report.problems.extend(keep_fixed(&mut config.process, &old.process));
         let (next, errors) = Snapshot::build(config, secrets, Some(old));
         report.good &= errors.is_empty();
-        report.problems.extend(errors.iter().map(ToString::to_string));
+        for error in &errors {
+            self.keeper.forget(error.game());
+            report.problems.push(error.to_string());
+        }
         compare(old, &next, report);
         Some(next)
     }

@@ -7,17 +7,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info};
 
 use super::admin::{self, Status};
 use super::commands::{self, Command};
 use super::crew::Crew;
+use super::keeper::Keeper;
+use super::last_good;
 use super::lock::StateLock;
 use super::prober::{self, Prober};
 use super::reload::{Options, Running};
@@ -26,7 +30,7 @@ use super::secret;
 use super::signals::{Asked, Signals};
 use super::sockets::{self, Bound};
 use super::status::Asker;
-use crate::config::{Config, Protocol};
+use crate::config::{Ask, Directory, Protocol, Reading};
 use crate::proxy::{Order, Shared};
 use crate::state::{Live, Snapshot};
 
@@ -39,39 +43,82 @@ pub enum Ended {
     Cut,
 }
 
-/// Serves the configuration of this directory until a signal ends it.
-///
-/// Prints to standard output where it listens, then what `announce` writes,
-/// then a line `ready`: from then on every port accepts. Calls `stopping` as it
-/// begins to end.
-///
-/// # Errors
-/// What kept it from starting, with the remedy.
-pub fn run(
+/// What a run is made for: `run` and `demo` do different things beside it.
+pub trait Occasion {
+    /// The files were read.
+    ///
+    /// # Errors
+    /// Why it cannot go on.
+    fn read(&mut self, reading: &Reading) -> Result<(), String>;
+
+    /// Where it listens was said; `ready` comes next.
+    ///
+    /// # Errors
+    /// When `out` cannot be written to.
+    fn announce(&mut self, out: &mut dyn Write) -> io::Result<()>;
+
+    /// It begins to end.
+    fn stopping(&mut self);
+}
+
+/// What a run begins with.
+#[derive(Debug)]
+struct Start {
+    _lock: StateLock,
+    directory: Directory,
+    keeper: Keeper,
+    snapshot: Snapshot,
+}
+
+/// Reads the files, and builds of them what requests are served by.
+fn start(
     config_dir: &Path,
-    config: Config,
     state_dir: &Path,
-    announce: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    stopping: impl FnOnce(),
-) -> Result<Ended, String> {
-    let _lock = StateLock::take(state_dir)?;
-    let descriptors = raise_descriptor_limit();
-    let process = config.process.clone();
-    let workers = match process.workers {
-        0 => thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
+    occasion: &mut impl Occasion,
+) -> Result<Start, String> {
+    let lock = StateLock::take(state_dir)?;
+    let mut directory = Directory::new(config_dir, last_good::load_all(state_dir));
+    let reading = directory.read(Ask::default());
+    occasion.read(&reading)?;
+    let mut keeper = Keeper::new(state_dir);
+    keeper.note(&reading.files);
+    let Some(config) = reading.config else {
+        return Err("nothing can be served: correct what is said above, then start again".into());
     };
-    let secrets = match process.secrets.clone() {
+    let secrets = match config.process.secrets.clone() {
         Some(secrets) => secrets,
         None => secret::load_or_create(state_dir)?,
     };
     let (snapshot, errors) = Snapshot::build(config, secrets, None);
     for error in &errors {
         error!("{error}");
+        keeper.forget(error.game());
     }
     if snapshot.games.is_empty() {
         return Err(errors.first().map_or_else(|| "no game".to_owned(), ToString::to_string));
     }
+    Ok(Start { _lock: lock, directory, keeper, snapshot })
+}
+
+/// Serves the configuration of this directory until a signal ends it.
+///
+/// Prints to standard output where it listens, then a line `ready`: from then on
+/// every port accepts.
+///
+/// # Errors
+/// What kept it from starting, with the remedy.
+pub fn run(
+    config_dir: &Path,
+    state_dir: &Path,
+    occasion: &mut impl Occasion,
+) -> Result<Ended, String> {
+    let Start { _lock, directory, keeper, snapshot } = start(config_dir, state_dir, occasion)?;
+    let descriptors = raise_descriptor_limit();
+    let process = snapshot.process.clone();
+    let workers = match process.workers {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
     let probes = prober::connections(&snapshot);
     let bound = sockets::bind(&snapshot, workers, &[]);
     for problem in &bound.failed {
@@ -115,10 +162,13 @@ pub fn run(
         let (commander, commands) = mpsc::channel(1);
         let _socket = commands::serve(state_dir, commander, Rc::clone(&status));
         // A closed standard output keeps nobody from serving.
-        let _ = print_start(admin_address, &addresses, announce);
+        let _ = print_start(admin_address, &addresses, occasion);
         info!(workers, max_connections, "ready");
         let mut running = Running {
-            config_dir: config_dir.to_owned(),
+            looked: directory.look(),
+            glimpsed: 0,
+            directory: Some(directory),
+            keeper,
             state_dir: state_dir.to_owned(),
             shared: Arc::clone(&shared),
             workers: crew.workers(),
@@ -126,15 +176,20 @@ pub fn run(
             prober,
             resolver,
         };
+        running.keeper.keep().await;
         let order = attend(&mut running, &mut crew, &mut signals, commands).await;
         status.ready.set(false);
         info!(?order, "stopping");
-        stopping();
+        occasion.stopping();
         let ended = crew.end(order, &mut signals).await;
         info!(?ended, "stopped");
         Ok(ended)
     })
 }
+
+/// How often files are looked at, with `watch`. What changed is applied once it
+/// looks the same twice: an editor or a deployment may not be done.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// Does what signals and commands ask for, until that is the end.
 async fn attend(
@@ -143,9 +198,16 @@ async fn attend(
     signals: &mut Signals,
     mut commands: mpsc::Receiver<Command>,
 ) -> Order {
+    let mut watching = interval(WATCH);
+    watching.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let deadline = running.shared.live.load().process.shutdown_deadline;
+        let watch = running.shared.live.load().process.watch;
         let command = tokio::select! {
+            _ = watching.tick(), if watch => match running.has_settled().await {
+                true => None,
+                false => continue,
+            },
             asked = signals.next(deadline) => match asked {
                 Asked::End(order) => return order,
                 Asked::Reload => None,
@@ -167,7 +229,7 @@ async fn attend(
 fn print_start(
     admin: SocketAddr,
     addresses: &[(Protocol, SocketAddr)],
-    announce: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    occasion: &mut impl Occasion,
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "admin http://{admin}/")?;
@@ -178,7 +240,7 @@ fn print_start(
         };
         writeln!(out, "listening {scheme}://{address}")?;
     }
-    announce(&mut out)?;
+    occasion.announce(&mut out)?;
     writeln!(out, "ready")?;
     out.flush()
 }

@@ -59,6 +59,14 @@ pub struct BuildError {
     reason: String,
 }
 
+impl BuildError {
+    /// Whose it is.
+    #[must_use]
+    pub fn game(&self) -> &str {
+        &self.game
+    }
+}
+
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.toml:{}: {}", self.game, self.line, self.reason)

@@ -25,6 +25,7 @@ mod forwarding;
 mod framing;
 mod h2c;
 mod http2;
+mod isolation;
 mod leaving;
 mod lifecycle;
 mod limits;

@@ -56,7 +56,7 @@ fn the_secret_is_made_once_and_kept() {
     assert!(!log.contains(key), "{log}");
     assert_eq!(first.terminate(), 0);
     let names: Vec<_> = fs::read_dir(setup.path().join("state")).unwrap().collect();
-    assert_eq!(names.len(), 2, "{names:?}: lock and secret");
+    assert_eq!(names.len(), 3, "{names:?}: lock, secret, last good versions");
 
     let mut second = setup.start();
     assert_eq!(fs::read_to_string(&file).unwrap(), text);

@@ -1,0 +1,70 @@
+//! Keeps the last good versions of games in the state directory: what was
+//! accepted is written, what was removed is forgotten, off the way of everything
+//! else. What could not be written is tried again with the next.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tokio::task::spawn_blocking;
+use tracing::error;
+
+use super::last_good;
+use crate::config::{Bundle, FileReport, Verdict};
+
+/// What is to be kept of each game; `None`: nothing any more.
+type ToDo = BTreeMap<String, Option<Bundle>>;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    state_dir: PathBuf,
+    to_do: ToDo,
+}
+
+impl Keeper {
+    pub(super) fn new(state_dir: &Path) -> Keeper {
+        Keeper { state_dir: state_dir.to_owned(), to_do: ToDo::new() }
+    }
+
+    /// What a reading brought; [`Keeper::keep`] writes it.
+    pub(super) fn note(&mut self, files: &[FileReport]) {
+        for file in files {
+            if let Some(bundle) = &file.bundle {
+                self.to_do.insert(file.name.to_string(), Some(bundle.clone()));
+            }
+            if matches!(file.verdict, Verdict::Removed) {
+                self.to_do.insert(file.name.to_string(), None);
+            }
+        }
+    }
+
+    /// It cannot be served after all.
+    pub(super) fn forget(&mut self, game: &str) {
+        self.to_do.remove(game);
+    }
+
+    /// Writes what is to be written.
+    pub(super) async fn keep(&mut self) {
+        let (state_dir, to_do) = (self.state_dir.clone(), std::mem::take(&mut self.to_do));
+        if to_do.is_empty() {
+            return;
+        }
+        // A panic in there was printed where it happened.
+        self.to_do = spawn_blocking(move || write(&state_dir, to_do)).await.unwrap_or_default();
+    }
+}
+
+/// Gives back what could not be done.
+fn write(state_dir: &Path, mut to_do: ToDo) -> ToDo {
+    to_do.retain(|game, bundle| {
+        let done = match bundle {
+            Some(bundle) => last_good::store(state_dir, game, bundle).map(drop),
+            None => last_good::remove(state_dir, game),
+        };
+        if let Err(error) = &done {
+            error!(game, %error, "the last good version cannot be kept");
+        }
+        done.is_err()
+    });
+    to_do
+}
