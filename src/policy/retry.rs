@@ -124,8 +124,8 @@ pub struct Failed {
     /// The backend may have seen some of the request. Not one of which no byte
     /// was written, nor an HTTP/2 stream the backend says it did not process.
     pub sent: bool,
-    /// On a connection that had been idle, before a byte of an answer: it may
-    /// just have been closed.
+    /// On a connection that was there before, before a byte of an answer: it may
+    /// just have been closed, or (HTTP/2) take no more requests.
     pub stale: bool,
 }
 

@@ -141,7 +141,7 @@ impl Cause {
     }
 
     /// The error type of `Proxy-Status` (RFC 9209 2.3) that comes nearest.
-    pub(super) fn proxy_status(self) -> &'static str {
+    fn proxy_status(self) -> &'static str {
         match self {
             Cause::ConnectRefused => "connection_refused",
             Cause::ConnectTimeout => "connection_timeout",
@@ -213,17 +213,40 @@ pub(super) struct Failure {
     pub(super) detail: String,
     /// The backend it happened with.
     pub(super) backend: Option<Arc<str>>,
-    /// lockgate itself lacked something: a descriptor, a local port.
+    /// No backend's doing: lockgate lacked a descriptor or a local port, or HTTP/2
+    /// has no words for the request.
     pub(super) own: bool,
+    /// What the last attempt failed of, where `cause` says why there is no other.
+    pub(super) attempt: Option<Cause>,
 }
 
 impl Failure {
     pub(super) fn new(cause: Cause, phase: Phase) -> Failure {
-        Failure { cause, phase, detail: String::new(), backend: None, own: false }
+        Failure { cause, phase, detail: String::new(), backend: None, own: false, attempt: None }
     }
 
     pub(super) fn because(cause: Cause, phase: Phase, detail: impl fmt::Display) -> Failure {
-        Failure { cause, phase, detail: detail.to_string(), backend: None, own: false }
+        Failure { detail: detail.to_string(), ..Failure::new(cause, phase) }
+    }
+
+    /// An attempt failed like this, and the budget allows no other.
+    pub(super) fn without_budget(self) -> Failure {
+        let detail = match self.detail.as_str() {
+            "" => self.cause.to_string(),
+            more => format!("{}: {more}", self.cause),
+        };
+        Failure { cause: Cause::BudgetSpent, detail, attempt: Some(self.cause), ..self }
+    }
+
+    /// The status the client gets: what happened counts, not why it was left at
+    /// that.
+    pub(super) fn status(&self) -> u16 {
+        self.attempt.unwrap_or(self.cause).status()
+    }
+
+    /// The error type of `Proxy-Status`, likewise.
+    pub(super) fn proxy_status(&self) -> &'static str {
+        self.attempt.unwrap_or(self.cause).proxy_status()
     }
 
     /// What it tells of the backend's health, if anything.
@@ -257,6 +280,73 @@ mod tests {
     fn only_4xx_and_5xx_answer_a_failure() {
         for cause in [Cause::Malformed, Cause::ConnectRefused, Cause::Limit, Cause::HeaderTimeout] {
             assert!((400..600).contains(&cause.status()));
+        }
+    }
+
+    /// All that can happen: `stopping` has no place yet where it does.
+    const ALL: [Cause; 29] = [
+        Cause::ConnectRefused,
+        Cause::ConnectTimeout,
+        Cause::ConnectError,
+        Cause::Dns,
+        Cause::TlsHandshake,
+        Cause::ClosedBeforeHeader,
+        Cause::HeaderTimeout,
+        Cause::InvalidHeader,
+        Cause::BodyClosed,
+        Cause::BodyTimeout,
+        Cause::Status(500),
+        Cause::Status(502),
+        Cause::Status(503),
+        Cause::Status(504),
+        Cause::Status(403),
+        Cause::Status(404),
+        Cause::Status(429),
+        Cause::NoAvailableBackend,
+        Cause::BudgetSpent,
+        Cause::Limit,
+        Cause::UriTooLong,
+        Cause::HeaderTooLarge,
+        Cause::BodyTooLarge,
+        Cause::NoRule,
+        Cause::Misdirected,
+        Cause::Denied,
+        Cause::Method,
+        Cause::Malformed,
+        Cause::ClientTimeout,
+    ];
+
+    #[test]
+    fn the_readme_has_a_row_for_every_cause() {
+        let readme = include_str!("../../README.md");
+        for cause in ALL.into_iter().chain([Cause::ClientGone]) {
+            let name = format!("`{cause}`");
+            let rows: Vec<&str> = readme
+                .lines()
+                .filter(|row| row.split(" | ").count() == 4)
+                .filter(|row| row.split(" | ").next().is_some_and(|first| first.contains(&name)))
+                .collect();
+            let [row] = rows[..] else { panic!("{name} has {} rows", rows.len()) };
+            let status = match cause {
+                Cause::BodyClosed | Cause::BodyTimeout => "cut".to_owned(),
+                // A backend's own, or that of the attempt.
+                Cause::Status(_) | Cause::BudgetSpent => continue,
+                _ => cause.status().to_string(),
+            };
+            assert!(row.split(" | ").nth(2).unwrap().contains(&status), "{row}: {status}");
+        }
+    }
+
+    #[test]
+    fn a_spent_budget_hides_nothing_of_the_attempt() {
+        for (detail, said) in
+            [("", "header_timeout"), ("half a line", "header_timeout: half a line")]
+        {
+            let failure = Failure::because(Cause::HeaderTimeout, Phase::Response, detail);
+            let failure = failure.without_budget();
+            assert_eq!((failure.cause, failure.phase), (Cause::BudgetSpent, Phase::Response));
+            assert_eq!((failure.detail.as_str(), failure.status()), (said, 504));
+            assert_eq!(failure.proxy_status(), "http_response_timeout");
         }
     }
 

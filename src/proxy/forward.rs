@@ -66,7 +66,7 @@ pub(super) struct Failed<'a> {
     pub(super) upload: Pump,
     /// The backend may have seen some of the request.
     pub(super) sent: bool,
-    /// On a connection that had been idle, before a byte of the response.
+    /// On a connection that was there before, before a byte of the response.
     pub(super) stale: bool,
     /// When it began.
     pub(super) start: Instant,
@@ -160,7 +160,8 @@ impl<'a> Attempt<'a> {
             // Its head was sent with the exchange's beginning.
             Upstream::Http2(_) => !self.upstream.was_refused(),
         };
-        let stale = reused && closed && silent;
+        let raced = self.upstream.was_lost() || self.upstream.was_refused();
+        let stale = reused && closed && silent && raced;
         let Attempt { picked, upload, start, .. } = self;
         Box::new(Failed { failure, picked, upload, sent, stale, start })
     }
@@ -330,7 +331,9 @@ impl Attempt<'_> {
                     let detail = error.map_or_else(String::new, |error| error.to_string());
                     return Err(closed(detail));
                 }
-                Poll::Ready(Ok(_)) => self.upload.moved = true,
+                // Only a whole head is a sign of life: byte by byte one could go
+                // on for ever.
+                Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Err(closed(error.to_string())),
             }
         }
@@ -369,6 +372,7 @@ impl Attempt<'_> {
             client.interim(head, &self.fields, &response);
         }
         self.upstream.consume(len);
+        self.upload.moved = true;
         self.scan = Scan::response();
         Ok(false)
     }

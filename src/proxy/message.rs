@@ -1,5 +1,6 @@
 //! A request's head with the bytes it was parsed from, and who sent it.
 
+use std::cell::OnceCell;
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -23,6 +24,8 @@ pub(super) struct Request {
     pub(super) websocket: bool,
     /// Its body arrives as HTTP/1 frames it, and not in frames of HTTP/2.
     pub(super) framed: bool,
+    /// Only of one of which something is told.
+    id: OnceCell<u64>,
 }
 
 impl Request {
@@ -31,12 +34,17 @@ impl Request {
             && head.version == Version::Http11
             && head.framing == RequestFraming::None
             && is_websocket(bytes.filled(), &fields);
-        Request { bytes, fields, head, websocket, framed: true }
+        Request { bytes, fields, head, websocket, framed: true, id: OnceCell::new() }
     }
 
     /// The head was written by us; the body comes without HTTP/1's framing.
     pub(super) fn framed_by_http2(self) -> Request {
         Request { framed: false, ..self }
+    }
+
+    /// The id by which log lines and the client's error page name it.
+    pub(super) fn id(&self, worker: &Worker) -> u64 {
+        *self.id.get_or_init(|| worker.request_id())
     }
 
     /// Frees what only the request needs, for a tunnel that may live long.

@@ -103,7 +103,7 @@ fn fail<'a>(
     place: Option<Place<'a>>,
     failure: &Failure,
 ) -> Response<'a> {
-    let id = cx.worker.request_id();
+    let id = request.id(cx.worker);
     respond::log(cx, Some(request), place, failure, id);
     if failure.cause == Cause::ClientGone {
         return Response::Nobody;

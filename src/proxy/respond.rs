@@ -91,7 +91,7 @@ pub(super) fn fixed(route: &Route<'_>, status: u16, body: &str) -> Answer {
 /// The answer to a request that failed: short, plain, with the id that its log
 /// line has. `Proxy-Status` (RFC 9209) tells a trusted peer the cause.
 pub(super) fn error(failure: &Failure, request_id: u64, trusted: bool) -> Answer {
-    let status = failure.cause.status();
+    let status = failure.status();
     let mut fields = Vec::new();
     match failure.cause {
         Cause::Method => {
@@ -101,11 +101,8 @@ pub(super) fn error(failure: &Failure, request_id: u64, trusted: bool) -> Answer
         _ => {}
     }
     if trusted {
-        let value = format!(
-            "lockgate; error={}; details=\"{}\"",
-            failure.cause.proxy_status(),
-            failure.cause
-        );
+        let value =
+            format!("lockgate; error={}; details=\"{}\"", failure.proxy_status(), failure.cause);
         fields.push(("Proxy-Status", value.into_bytes()));
     }
     let reason = reason(status);
@@ -179,7 +176,7 @@ pub(super) fn log(
     let log = if failure.cause.is_clients() { &cx.worker.refusals } else { &cx.worker.failures };
     log.write(|| FailureLine {
         request_id,
-        status: failure.cause.status(),
+        status: failure.status(),
         cause: failure.cause.name(),
         phase: failure.phase.name(),
         detail: Cow::Borrowed(&failure.detail),
@@ -199,6 +196,7 @@ pub(super) fn log(
 pub(super) fn log_attempt(cx: Cx<'_>, request: &Request, place: Place<'_>, failure: &Failure) {
     if cx.worker.failures.may_write() {
         tracing::warn!(
+            request_id = format_args!("{:016x}", request.id(cx.worker)),
             cause = %failure.cause,
             phase = %failure.phase.name(),
             detail = failure.detail,

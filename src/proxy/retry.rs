@@ -170,9 +170,7 @@ impl<'a, 'r> Tries<'a, 'r> {
                 self.log(&failure);
                 Step::Elsewhere(other, upload)
             }
-            Err(Cause::BudgetSpent) => {
-                self.give_up(Failure { cause: Cause::BudgetSpent, ..failure })
-            }
+            Err(Cause::BudgetSpent) => self.give_up(failure.without_budget()),
             Err(_) => self.give_up(failure),
         }
     }
@@ -193,11 +191,16 @@ impl<'a, 'r> Tries<'a, 'r> {
     /// Another backend, if there is one that may have the request. `charged`: it
     /// counts against the group's budget.
     fn pick_replay(&mut self, charged: bool) -> Result<Picked<'a>, Cause> {
-        let picked = self.pick().map_err(|failure| failure.cause)?;
+        // First of all: a pick may take an ejected backend's only trial.
         if charged && !self.group.take_replay(self.settings.budget) {
             return Err(Cause::BudgetSpent);
         }
-        Ok(picked)
+        self.pick().map_err(|failure| {
+            if charged {
+                self.group.return_replay();
+            }
+            failure.cause
+        })
     }
 
     /// The client's own backend did not answer. Where it is there all the same

@@ -42,6 +42,14 @@ impl Upstream {
         }
     }
 
+    /// What ended was the connection, and not this one exchange on it.
+    pub(super) fn was_lost(&self) -> bool {
+        match self {
+            Upstream::Http1(_) => true,
+            Upstream::Http2(exchange) => exchange.lost,
+        }
+    }
+
     /// Is cut when dropped.
     pub(super) fn reset(&mut self) {
         if let Upstream::Http1(conn) = self {
@@ -64,14 +72,14 @@ pub(super) struct Opened {
     pub(super) upstream: Upstream,
     /// What of the head is still to be sent.
     pub(super) out: Buffer,
-    /// It was idle before: its backend may just have closed it.
+    /// It was there before: its backend may just have closed it.
     pub(super) reused: bool,
 }
 
 impl Opened {
-    fn exchange(exchange: Exchange) -> Opened {
+    fn exchange(exchange: Exchange, reused: bool) -> Opened {
         let upstream = Upstream::Http2(Box::new(exchange));
-        Opened { upstream, out: Buffer::none(), reused: false }
+        Opened { upstream, out: Buffer::none(), reused }
     }
 }
 
@@ -105,15 +113,20 @@ pub(super) async fn open(
         };
         return Ok(Opened { upstream: Upstream::Http1(conn), out: head, reused });
     }
-    let failed = |error: io::Error| Failure::because(Cause::ConnectError, Phase::Connect, error);
+    let failed = |error: io::Error| {
+        // What HTTP/2 has no words for is no backend's fault.
+        let own = error.kind() == io::ErrorKind::InvalidData;
+        Failure { own, ..Failure::because(Cause::ConnectError, Phase::Connect, error) }
+    };
     if request.websocket {
-        return Err(failed(io::Error::other("a WebSocket needs protocol http or https")));
+        let why = "a WebSocket needs protocol http or https";
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, why)));
     }
     let shared = &cx.worker.shared_upstream;
     // One that says no has not been sent anything: the next, or a new one.
-    while let Some(connection) = shared.find(backend) {
+    while !fresh && let Some(connection) = shared.find(backend) {
         match Exchange::begin(connection, head.filled(), request) {
-            Ok(exchange) => return Ok(Opened::exchange(exchange)),
+            Ok(exchange) => return Ok(Opened::exchange(exchange, true)),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(failed(error)),
             Err(_) => {}
         }
@@ -126,7 +139,7 @@ pub(super) async fn open(
     let begun = timeout_at(start + picked.group.config.connect_timeout, begin).await;
     let begun = begun.map_err(silent)?.map_err(failed)?;
     let exchange = Exchange::begin(begun, head.filled(), request).map_err(failed)?;
-    Ok(Opened::exchange(exchange))
+    Ok(Opened::exchange(exchange, false))
 }
 
 impl Source for Upstream {

@@ -110,6 +110,12 @@ impl Takers<'_> {
     }
 }
 
+impl Replays {
+    fn lock(&self) -> MutexGuard<'_, Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Group {
     /// Down by its probes; what those of an earlier time found is nothing.
     fn is_down(&self, backend: &Backend) -> bool {
@@ -190,7 +196,11 @@ impl Group {
     #[must_use]
     pub fn take_replay(&self, percent: u32) -> bool {
         let requests = self.replays.requests.load(Ordering::Relaxed);
-        let mut budget = self.replays.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        budget.take(percent, requests, now())
+        self.replays.lock().take(percent, requests, now())
+    }
+
+    /// Gives a replay back that was taken: nobody was there for it.
+    pub fn return_replay(&self) {
+        self.replays.lock().give_back();
     }
 }

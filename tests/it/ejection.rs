@@ -205,6 +205,76 @@ fn a_client_whose_backend_times_out_is_served_elsewhere_and_stays_bound() {
     }
 }
 
+/// Whatever its backend failed of: while it is there the client's session is too.
+#[test]
+fn a_request_that_its_home_failed_leaves_the_client_bound() {
+    let backends = ["B1", "B2"].map(|name| {
+        Backend::scripted(name, move |exchange| {
+            exchange.read_body();
+            let target = exchange.request().target();
+            match target.strip_suffix(name) {
+                Some("/hang-") => drop(exchange.wait_until_left()),
+                Some("/close-") => exchange.close(),
+                Some("/fail-") => exchange.send("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"),
+                _ => exchange.echo(),
+            }
+        })
+    });
+    for fault in ["hang", "close", "fail"] {
+        let site = backends
+            .iter()
+            .fold(Site::http(), SiteBuilder::backend)
+            .group("response_timeout = \"300ms\"")
+            .more("[group.web.retry]\non = [\"error\", \"timeout\", \"http_503\"]\n")
+            .more(INSERT)
+            .start();
+        let first = site.get("/").expect(200);
+        let (home, line) = (first.backend(), first.value("set-cookie"));
+        let cookie = line.split(';').next().unwrap();
+        let ask = |target: &str| {
+            let request = format!("GET {target} HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\n");
+            site.request(request + "\r\n").expect(200)
+        };
+        let elsewhere = ask(&format!("/{fault}-{home}"));
+        assert_ne!(elsewhere.backend(), home, "{fault}");
+        assert!(elsewhere.values("set-cookie").is_empty(), "{fault}: bound anew");
+        assert_eq!(ask("/").backend(), home, "{fault}");
+    }
+}
+
+/// The home is gone; what another backend did to the request changes nothing of it.
+#[test]
+fn a_client_whose_home_is_gone_is_bound_to_the_one_that_serves() {
+    let port = Port::reserve();
+    let b1 = Backend::at("B1", "127.0.0.1", port.number());
+    let b2 = Backend::scripted("B2", |exchange| match exchange.request().target().as_str() {
+        "/break" => exchange.close(),
+        _ => exchange.echo(),
+    });
+    let b3 = Backend::named("B3");
+    let site = Site::http()
+        .address_with(&port.refusing_address(), "fail_timeout = \"1h\"")
+        .backend_with(&b2, "max_fails = 0")
+        .backend_with(&b3, "backup = true")
+        .more(INSERT)
+        .start();
+    let cookie = loop {
+        let response = site.get("/").expect(200);
+        if response.backend() == "B1" {
+            break response.value("set-cookie").split(';').next().unwrap().to_owned();
+        }
+    };
+    drop(b1);
+    let ask = |target: &str, cookie: &str| {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\n");
+        site.request(head + "\r\n").expect(200)
+    };
+    let moved = ask("/break", &cookie);
+    assert_eq!(moved.backend(), "B3");
+    let new = moved.value("set-cookie").split(';').next().unwrap().to_owned();
+    assert_eq!(ask("/", &new).backend(), "B3");
+}
+
 #[test]
 fn cr_10_cr_11_a_rewritten_cookie_follows_when_the_application_sets_it() {
     let port = Port::reserve();

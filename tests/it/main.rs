@@ -21,6 +21,7 @@ mod demo;
 mod ejection;
 mod errors;
 mod events;
+mod faults;
 mod forwarding;
 mod framing;
 mod h2c;

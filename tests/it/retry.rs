@@ -104,7 +104,7 @@ fn a_body_is_sent_again_as_far_as_it_was_kept() {
         if status == 200 {
             let seen = b2.requests().pop().unwrap();
             assert_eq!(seen.value("transfer-encoding"), "chunked");
-            assert!(seen.body == body, "{size}");
+            assert!(seen.complete && seen.body == body, "{size}");
         }
     }
 }

@@ -47,4 +47,12 @@ impl Budget {
         }
         true
     }
+
+    /// Gives back one that was taken and not made.
+    pub fn give_back(&mut self) {
+        let used = self.slots.iter_mut().filter(|slot| slot.replays > 0);
+        if let Some(slot) = used.max_by_key(|slot| slot.second) {
+            slot.replays -= 1;
+        }
+    }
 }

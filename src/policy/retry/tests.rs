@@ -139,6 +139,24 @@ fn the_budget_has_a_floor_of_100_in_10_seconds() {
 }
 
 #[test]
+fn what_is_given_back_can_be_taken_again() {
+    let mut budget = Budget::default();
+    // Nothing was taken: nothing is to be had for it.
+    budget.give_back();
+    let taken = (0..200).filter(|n| budget.take(20, 0, n * 20)).count();
+    assert_eq!(taken, 100);
+    budget.give_back();
+    assert!(budget.take(20, 0, 4_000) && !budget.take(20, 0, 4_000));
+    // It was the last one, and not one that is forgotten sooner.
+    budget.give_back();
+    let from = (0..20_000).step_by(100).find(|now| {
+        let mut later = budget.clone();
+        (0..51).all(|_| later.take(20, 0, 4_000 + now))
+    });
+    assert_eq!(from, Some(6_000));
+}
+
+#[test]
 fn the_budget_is_a_share_of_the_requests() {
     let mut budget = Budget::default();
     let mut requests = 0;

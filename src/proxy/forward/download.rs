@@ -83,7 +83,7 @@ impl Attempt<'_> {
         };
         let failure = failure.at(self.picked.backend);
         let place = Place::of(&self.route, Some(self.picked.group));
-        respond::log(cx, Some(request), Some(place), &failure, cx.worker.request_id());
+        respond::log(cx, Some(request), Some(place), &failure, request.id(cx.worker));
         sent.map_err(|failure| Cut { cause: failure.cause })
     }
 

@@ -35,7 +35,7 @@ use super::error::{Cause, Failure, Phase};
 use super::forward::Attempt;
 use super::message::{Cx, Peer, Request};
 use super::request::{self, Response};
-use super::respond::{self, Answer};
+use super::respond::{self, Answer, Place};
 use super::tunnel::Tunnel;
 use super::worker::{Seat, Worker};
 use crate::http1::{self, HeadLimits, ResponseFraming};
@@ -369,7 +369,11 @@ async fn forward_response(
         // Over HTTP/1 this is a refusal; here 2xx would mean that the tunnel stands.
         let why = "success, but not 101, to a WebSocket";
         let failure = Failure::because(Cause::InvalidHeader, Phase::Response, why);
-        return refuse(cx, client, &failure.at(attempt.picked.backend));
+        let failure = failure.at(attempt.picked.backend);
+        let place = Place::of(&attempt.route, Some(attempt.picked.group));
+        let id = request.id(cx.worker);
+        respond::log(cx, Some(request), Some(place), &failure, id);
+        return send(cx, client, &respond::error(&failure, id, false), request.head.method);
     }
     if client.send_head(head, bodiless && !tunnel).is_err() {
         return End::Abandoned;

@@ -160,11 +160,14 @@ pub(crate) struct Exchange {
     /// The backend did not process it: REFUSED_STREAM, or above the last id of its
     /// GOAWAY (RFC 9113 8.7).
     pub(crate) refused: bool,
+    /// Its connection was gone before it had an answer.
+    pub(crate) lost: bool,
 }
 
 impl Exchange {
     /// Sends the head; `head` is what an HTTP/1 backend would get. An error:
-    /// nothing was sent, and the connection takes no more.
+    /// nothing was sent, and the connection takes no more; `InvalidData`: it can't
+    /// be said in HTTP/2.
     pub(crate) fn begin(
         mut connection: Open,
         head: &[u8],
@@ -184,6 +187,7 @@ impl Exchange {
             to_head: request.head.method == Method::Head,
             connection,
             refused: false,
+            lost: false,
         })
     }
 
@@ -198,6 +202,18 @@ impl Exchange {
             let end = poll_fn(|task| self.poll_fill(task, false));
             let _ = timeout_at(until, end).await;
         });
+    }
+
+    /// There is no response: notes what that says of the request and of the
+    /// connection.
+    fn failed(&mut self, error: h2::Error) -> io::Error {
+        self.refused = was_refused(&error);
+        self.lost = error.is_io();
+        if self.refused {
+            // The next one had better go elsewhere.
+            self.connection.usage.over.set(true);
+        }
+        broken(error)
     }
 }
 
@@ -233,19 +249,14 @@ impl Source for Exchange {
     fn poll_fill(&mut self, task: &mut Context<'_>, much: bool) -> Poll<io::Result<usize>> {
         if let Some(response) = &mut self.response {
             if let Poll::Ready(Some(interim)) = response.poll_informational(task) {
-                let interim = interim.map_err(|error| {
-                    self.refused = was_refused(&error);
-                    broken(error)
-                })?;
+                let interim = interim.map_err(|error| self.failed(error))?;
                 let (parts, ()) = interim.into_parts();
                 self.head = Buffer::small();
                 heads::from_backend(&mut self.head, &parts, false);
                 return Poll::Ready(Ok(self.head.len()));
             }
-            let response = ready!(Pin::new(response).poll(task)).map_err(|error| {
-                self.refused = was_refused(&error);
-                broken(error)
-            })?;
+            let response = ready!(Pin::new(response).poll(task));
+            let response = response.map_err(|error| self.failed(error))?;
             self.response = None;
             let (parts, body) = response.into_parts();
             self.head = Buffer::small();

@@ -152,6 +152,16 @@ impl Client {
         self.incoming.response(&mut self.io, "GET").ok()
     }
 
+    /// Reads a response that may be cut; then what had come of it.
+    #[track_caller]
+    pub(crate) fn read_whole_or_cut(&mut self) -> Result<Response, Option<Box<Response>>> {
+        self.incoming.response(&mut self.io, "GET").map_err(|cut| {
+            let silent = matches!(cut.error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+            assert!(!silent, "neither cut nor finished: {:?}", cut.partial);
+            cut.partial
+        })
+    }
+
     /// Reads the head of a response, byte for byte.
     #[track_caller]
     pub(crate) fn read_head(&mut self) -> String {

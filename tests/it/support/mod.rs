@@ -31,7 +31,7 @@ pub(crate) use exchange::Exchange;
 pub(crate) use h2_backend::{Call, H2Backend, H2Options, H2Seen, response, send_all, trailers};
 pub(crate) use h2_client::{H2, H2Response, H2Stream, h2_config};
 pub(crate) use lockgate::{Finished, Lockgate, Setup};
-pub(crate) use message::{Ending, Response};
+pub(crate) use message::{Ending, Incoming, Response};
 pub(crate) use port::Port;
 pub(crate) use site::{Site, SiteBuilder, group, http_listener, https_listener};
 pub(crate) use tls_backend::{TlsBackend, TlsServer};
