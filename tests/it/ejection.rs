@@ -73,6 +73,22 @@ fn ph_08_the_primary_is_asked_once_and_then_the_backup_serves() {
 }
 
 #[test]
+fn ph_09_the_primary_serves_again_once_it_is_repaired() {
+    let (port, b2) = (Port::reserve(), Backend::named("B2"));
+    let site = Site::http()
+        .address_with(&port.refusing_address(), "fail_timeout = \"300ms\"")
+        .backend_with(&b2, "backup = true")
+        .start();
+    assert_eq!(site.get("/").expect(200).backend(), "B2");
+    let b1 = Backend::at("B1", "127.0.0.1", port.number());
+    eventually("the primary has its trial", || site.get("/").expect(200).backend() == "B1");
+    for _ in 0..5 {
+        assert_eq!(site.get("/").expect(200).backend(), "B1");
+    }
+    drop(b1);
+}
+
+#[test]
 fn ph_10_with_all_ejected_it_is_502_at_once() {
     let (first, second) = (Port::reserve(), Port::reserve());
     let site =

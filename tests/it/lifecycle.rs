@@ -58,6 +58,7 @@ fn term_with_nothing_in_flight_ends_at_once() {
     assert_eq!(site.lockgate.exit_code(), 0);
 }
 
+/// RL-10, as DESIGN has it: TERM does not stop fast, but within a deadline.
 #[test]
 fn term_cuts_what_outlasts_the_deadline() {
     let (mut site, b1, _gate) = held_site("[shutdown]\ndeadline = \"300ms\"");
