@@ -13,7 +13,7 @@ use super::probed::Probes;
 use super::slot::Slot;
 use super::sticky::Sticky;
 use super::upstream;
-use crate::config::{self, Upstream};
+use crate::config::{self, AdminState, Upstream};
 use crate::policy::balance::{Balance, Member, Schedule, key_hash};
 use crate::policy::health::{Millis, PassiveLimits, Probed};
 use crate::policy::sticky::{KeyRing, Standing};
@@ -115,6 +115,9 @@ fn backends(config: &config::Group, before: Option<&Group>) -> Vec<Backend> {
 pub struct Backend {
     /// Its settings.
     pub config: Arc<config::Backend>,
+    /// Of `config`, what every pick asks for.
+    admin: AdminState,
+    max_connections: Option<u32>,
     pub(super) limits: PassiveLimits,
     pub(super) vitals: Arc<Vitals>,
 }
@@ -166,7 +169,8 @@ impl Backend {
             max_fails: if alone { 0 } else { config.max_fails },
             fail_timeout: fail_timeout.unwrap_or(Millis::MAX),
         };
-        Backend { config, limits, vitals }
+        let (admin, max_connections) = (config.state, config.max_connections);
+        Backend { config, admin, max_connections, limits, vitals }
     }
 
     /// Tells it from every other backend of this process's life; names the
@@ -202,13 +206,13 @@ impl Backend {
     /// How it stands, whatever requests and probes found; see [`Group::standing`].
     #[must_use]
     pub fn standing(&self) -> Standing {
-        Standing { admin: self.config.state, full: self.is_full(), ..Standing::default() }
+        Standing { admin: self.admin, full: self.is_full(), ..Standing::default() }
     }
 
     /// As many requests in flight as `max_connections` allows.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.config.max_connections.is_some_and(|max| self.load() >= max)
+        self.max_connections.is_some_and(|max| self.load() >= max)
     }
 
     /// Requests in flight, where they are counted.
@@ -222,7 +226,7 @@ impl Backend {
     #[must_use]
     pub fn enter(&self) -> bool {
         let before = self.vitals.load.0.fetch_add(1, Ordering::Relaxed);
-        if self.config.max_connections.is_some_and(|max| before >= max) {
+        if self.max_connections.is_some_and(|max| before >= max) {
             self.leave();
             return false;
         }

@@ -55,7 +55,8 @@ pub(super) struct Probes {
     down: AtomicBool,
     /// Only because nothing is known of it yet.
     awaited: AtomicBool,
-    found: Mutex<Found>,
+    /// Apart: what a pick reads of a thousand backends must lie close together.
+    found: Box<Mutex<Found>>,
 }
 
 #[derive(Debug)]
@@ -72,7 +73,8 @@ impl Probes {
         let since = (Instant::now(), SystemTime::now());
         let down = AtomicBool::new(probed.is_down());
         let awaited = AtomicBool::new(probed.is_awaited());
-        Probes { down, awaited, found: Mutex::new(Found { probed, since, last: None }) }
+        let found = Box::new(Mutex::new(Found { probed, since, last: None }));
+        Probes { down, awaited, found }
     }
 
     /// As at a start: what was found before is nothing any more.

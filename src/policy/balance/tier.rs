@@ -4,9 +4,9 @@
 use super::hash::{distance, mix, scale, unit};
 use super::{Draw, Member};
 
-/// How often [`Tier::draw`] draws before it scans. With half of the members
-/// unavailable a scan is then needed once in 256 picks.
-const DRAWS: usize = 8;
+/// How often [`Tier::draw`] draws before it scans. With nine of ten members
+/// unavailable a scan is then needed once in 800 picks.
+const DRAWS: usize = 64;
 
 /// Entries looked at, at most, to find a place to begin.
 const STEPS: usize = 1 << 16;
@@ -246,8 +246,12 @@ impl Tier {
             if gap * entry.share >= nearest {
                 continue;
             }
+            // The logarithm costs more than to ask.
+            if !available(entry.place) {
+                continue;
+            }
             let distance = distance(gap) * entry.share;
-            if distance < nearest && available(entry.place) {
+            if distance < nearest {
                 nearest = distance;
                 picked = Some(entry.place);
             }
