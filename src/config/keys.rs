@@ -68,7 +68,7 @@ tables! {
     ];
     PROXY_PROTOCOL = "`[proxy_protocol]` of `lockgate.toml`": ["peers"];
     DNS = "`[dns]` of `lockgate.toml`": ["servers"];
-    SHUTDOWN = "`[shutdown]` of `lockgate.toml`": ["deadline"];
+    SHUTDOWN = "`[shutdown]` of `lockgate.toml`": ["deadline" "lame_duck"];
     DEFAULTS = "`[defaults]` of `lockgate.toml`": ["listener" "group"];
     DEFAULTS_LISTENER = "`[defaults.listener]` of `lockgate.toml`": [
         "idle_timeout" "header_timeout" "body_timeout" "write_timeout" "max_body" "max_requests"

@@ -50,6 +50,9 @@ pub struct Process {
     pub shutdown_deadline: Duration,
     /// Changed files are applied without being asked to, default false.
     pub watch: bool,
+    /// How long a graceful stop still accepts while `/ready` fails already, so that
+    /// a balancer in front sees it before anybody is refused; default 0.
+    pub lame_duck: Duration,
     /// `secret` or `secret_file`; `None` = the one in the state directory.
     pub secrets: Option<KeyRing>,
 }

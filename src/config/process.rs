@@ -58,6 +58,7 @@ impl Default for ProcessFile {
                 proxy_protocol: Networks::default(),
                 dns_servers: Vec::new(),
                 shutdown_deadline: Duration::from_secs(30),
+                lame_duck: Duration::ZERO,
                 secrets: None,
                 watch: false,
             },
@@ -94,10 +95,14 @@ pub(super) fn read(table: &Table<'_>, dir: &Path) -> ProcessFile {
     {
         file.process.dns_servers = dns_servers(&servers);
     }
-    if let Some(shutdown) = section(table, "shutdown", &keys::SHUTDOWN)
-        && let Some(deadline) = shutdown.duration("deadline", Duration::ZERO..=LONGEST_DEADLINE)
-    {
-        file.process.shutdown_deadline = deadline;
+    if let Some(shutdown) = section(table, "shutdown", &keys::SHUTDOWN) {
+        let times = Duration::ZERO..=LONGEST_DEADLINE;
+        if let Some(deadline) = shutdown.duration("deadline", times.clone()) {
+            file.process.shutdown_deadline = deadline;
+        }
+        if let Some(lame_duck) = shutdown.duration("lame_duck", times) {
+            file.process.lame_duck = lame_duck;
+        }
     }
     if let Some(item) = table.get("owners") {
         let errors = table.notes.errors();

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{error, info};
 
 use super::admin::{self, Status};
@@ -177,8 +177,16 @@ pub fn run(
             resolver,
         };
         running.keeper.keep().await;
-        let order = attend(&mut running, &mut crew, &mut signals, commands).await;
+        let (order, asked) = attend(&mut running, &mut crew, &mut signals, commands).await;
         status.ready.set(false);
+        let lame_duck = shared.live.load().process.lame_duck;
+        if asked && !lame_duck.is_zero() {
+            info!(seconds = lame_duck.as_secs_f32(), "not ready any more, and still accepting");
+            tokio::select! {
+                () = sleep(lame_duck) => {}
+                () = signals.second() => {}
+            }
+        }
         info!(?order, "stopping");
         occasion.stopping();
         let ended = crew.end(order, &mut signals).await;
@@ -191,13 +199,14 @@ pub fn run(
 /// looks the same twice: an editor or a deployment may not be done.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// Does what signals and commands ask for, until that is the end.
+/// Does what signals and commands ask for, until that is the end, or until there
+/// is an end that nobody asked for.
 async fn attend(
     running: &mut Running,
     crew: &mut Crew,
     signals: &mut Signals,
     mut commands: mpsc::Receiver<Command>,
-) -> Order {
+) -> (Order, bool) {
     let mut watching = interval(WATCH);
     watching.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -209,11 +218,11 @@ async fn attend(
                 false => continue,
             },
             asked = signals.next(deadline) => match asked {
-                Asked::End(order) => return order,
+                Asked::End(order) => return (order, true),
                 Asked::Reload => None,
             },
             command = commands.recv() => command,
-            () = crew.lost_one() => return Order::Drain { within: Some(deadline) },
+            () = crew.lost_one() => return (Order::Drain { within: Some(deadline) }, false),
         };
         let (options, reply) = match command {
             Some(Command::Reload(options, reply)) => (options, Some(reply)),

@@ -48,6 +48,20 @@ fn term_finishes_what_is_in_flight() {
 }
 
 #[test]
+fn a_lame_duck_accepts_while_it_is_not_ready_any_more() {
+    let b1 = Backend::named("B1");
+    let mut site = Site::http().process("[shutdown]\nlame_duck = \"1h\"").backend(&b1).start();
+    let host = site.lockgate.admin_host();
+    site.lockgate.admin().get(&host, "/ready").expect(200);
+    site.lockgate.signal(Signal::TERM);
+    eventually("it is not ready", || site.lockgate.admin().get(&host, "/ready").status == 503);
+    site.get("/").expect(200);
+    site.lockgate.admin().get(&host, "/live").expect(200);
+    // A second signal ends the waiting.
+    assert_eq!(site.lockgate.terminate(), 0);
+}
+
+#[test]
 fn term_with_nothing_in_flight_ends_at_once() {
     let b1 = Backend::named("B1");
     let mut site = Site::before(&b1);

@@ -44,7 +44,7 @@ fn every_key_of_lockgate_toml_arrives() {
     let text = "workers = 3\n\
         admin = { address = \"[::1]:0\" }\n\
         limits = { connections = 5, header_size = \"1KiB\", headers = 10, uri = 256, handshake_timeout = \"1s\", header_timeout = \"2s\" }\n\
-        shutdown = { deadline = \"0s\" }\n\
+        shutdown = { deadline = \"0s\", lame_duck = \"1h\" }\n\
         proxy_protocol = { peers = [\"10.0.0.0/8\", \"fd00::1\"] }\n\
         [defaults.listener]\nidle_timeout = \"15s\"\nmax_body = \"1MiB\"\ntrusted_proxies = [\"10.0.0.0/8\"]\ntls = \"1.3\"\n\
         [defaults.group]\nbalance = \"rr\"\nkeepalive = false\nresponse_timeout = \"7s\"\n";
@@ -56,7 +56,7 @@ fn every_key_of_lockgate_toml_arrives() {
     let config = loaded.config.unwrap();
     let process = &config.process;
     assert_eq!((process.workers, process.admin), (3, "[::1]:0".parse().unwrap()));
-    assert_eq!(process.shutdown_deadline.as_secs(), 0);
+    assert_eq!((process.shutdown_deadline.as_secs(), process.lame_duck.as_secs()), (0, 3600));
     let is_peer = |address: &str| process.proxy_protocol.contains(address.parse().unwrap());
     assert!(is_peer("10.1.1.1") && is_peer("fd00::1") && !is_peer("11.1.1.1"));
     let limits = &process.limits;
