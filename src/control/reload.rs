@@ -3,7 +3,7 @@
 //! that are new looked up, and only then is one put in the other's place.
 //! Whatever fails before that leaves everything as it was.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use super::prober::Prober;
 use super::resolver::Resolver;
 use super::secret;
 use super::sockets::{self, Bound};
-use crate::config::{Ask, Diagnostic, Directory, FileReport, Process, Reading, Verdict};
+use crate::config::{Ask, Diagnostic, Directory, FileReport, Game, Process, Reading, Verdict};
 use crate::proxy::{Message, Shared};
 use crate::state::{Backend, Snapshot};
 
@@ -351,20 +351,22 @@ fn keep_fixed(new: &mut Process, old: &Process) -> Vec<String> {
 
 /// Says what is different.
 fn compare(old: &Snapshot, next: &Snapshot, report: &mut Report) {
-    let find = |snapshot: &Snapshot, name: &str| {
-        let mut games = snapshot.games.iter();
-        games.find(|game| &*game.config.name == name).map(|game| Arc::clone(&game.config))
-    };
-    let names: BTreeSet<&str> =
-        old.games.iter().chain(&next.games).map(|game| &*game.config.name).collect();
-    for name in names {
-        if report.games.iter().any(|told| told.game == name) {
+    let refused: HashSet<String> = report.games.iter().map(|game| game.game.clone()).collect();
+    // Before and after.
+    let mut pairs: BTreeMap<&str, [Option<&Arc<Game>>; 2]> = BTreeMap::new();
+    for game in &old.games {
+        pairs.entry(&game.config.name).or_default()[0] = Some(&game.config);
+    }
+    for game in &next.games {
+        pairs.entry(&game.config.name).or_default()[1] = Some(&game.config);
+    }
+    for (name, pair) in pairs {
+        if refused.contains(name) {
             continue;
         }
-        let (before, after) = (find(old, name), find(next, name));
-        let changes = match (&before, &after) {
-            (Some(before), Some(after)) if Arc::ptr_eq(before, after) => Vec::new(),
-            _ => changes(before.as_deref(), after.as_deref()),
+        let changes = match pair {
+            [Some(before), Some(after)] if Arc::ptr_eq(before, after) => Vec::new(),
+            [before, after] => changes(before.map(|game| &**game), after.map(|game| &**game)),
         };
         if changes.is_empty() {
             report.unchanged += 1;
