@@ -226,9 +226,10 @@ impl Running {
 
     async fn attempt(&mut self, options: Options) -> Report {
         let ask = Ask { all: options.all, allow_empty: options.allow_empty };
+        let watch = self.shared.live.load().process.watch;
         let read = move |directory: &mut Directory| {
             // Before: what changes while it is read is read once more.
-            let look = directory.look();
+            let look = if watch { directory.look() } else { 0 };
             (look, directory.read(ask))
         };
         let Some((look, reading)) = self.with_directory(read).await else {

@@ -165,7 +165,7 @@ pub fn run(
         let _ = print_start(admin_address, &addresses, occasion);
         info!(workers, max_connections, "ready");
         let mut running = Running {
-            looked: directory.look(),
+            looked: if process.watch { directory.look() } else { 0 },
             glimpsed: 0,
             directory: Some(directory),
             keeper,
