@@ -26,7 +26,7 @@ use super::owners::Owners;
 use super::process::ProcessFile;
 
 /// What the files compared so far have.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Taken {
     admin: Option<SocketAddr>,
     admin_place: Option<Place>,
@@ -59,7 +59,7 @@ struct Owner {
 /// All who have the same, by what it is.
 type Shared<T> = BTreeMap<T, BTreeSet<Owner>>;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Port {
     protocols: Shared<Protocol>,
     addresses: Shared<Option<IpAddr>>,
@@ -70,7 +70,7 @@ struct Port {
 }
 
 /// Everything that one file has, to be [taken out](Taken::take_out) again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Holding {
     pub(super) file: File,
     path: PathBuf,

@@ -31,7 +31,7 @@ use super::process::{self, ProcessFile};
 use super::{list, no_drop_in, read_process_table};
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Directory {
     dir: PathBuf,
     /// The last good `lockgate.toml`.
@@ -42,6 +42,8 @@ pub struct Directory {
     last_good: Option<BTreeMap<String, Bundle>>,
     /// What was told of the whole the last time.
     told: Vec<Diagnostic>,
+    /// What of `lockgate.toml` the drop-ins were not asked about yet.
+    changed: Changed,
 }
 
 /// How to read.
@@ -116,7 +118,7 @@ pub enum Verdict {
 }
 
 /// What a new `lockgate.toml` changes for drop-ins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Changed {
     /// How they read.
     defaults: bool,
@@ -136,6 +138,7 @@ impl Directory {
             known: BTreeMap::new(),
             last_good: Some(last_good),
             told: Vec::new(),
+            changed: Changed::default(),
         }
     }
 
@@ -160,9 +163,9 @@ impl Directory {
     /// Reads what changed. A game that did not is the same `Arc` as before.
     pub fn read(&mut self, ask: Ask) -> Reading {
         let mut diagnostics = Vec::new();
-        let Some(changed) = self.read_process(&mut diagnostics) else {
+        if !self.read_process(&mut diagnostics) {
             return self.reading(Vec::new(), diagnostics, false);
-        };
+        }
         let folder = self.dir.join("listeners.d");
         let listed = list(&folder).and_then(|listed| {
             let meant = !listed.is_empty() || ask.allow_empty;
@@ -193,23 +196,23 @@ impl Directory {
         for (key, file) in listed {
             self.known.entry(key).or_insert_with(|| Known::new(&file));
         }
+        let changed = std::mem::take(&mut self.changed);
         let read_anew = ask.all || changed.defaults || changed.free;
         let certificates = Certificates::new(&self.dir, Files::default());
         self.judge_all(read_anew, changed.defaults, &certificates);
         self.reading(reports, diagnostics, !first || ask.allow_empty)
     }
 
-    /// Reads `lockgate.toml`. `None` when there never was a good one.
-    fn read_process(&mut self, diagnostics: &mut Vec<Diagnostic>) -> Option<Changed> {
+    /// Reads `lockgate.toml`. False when there never was a good one.
+    fn read_process(&mut self, diagnostics: &mut Vec<Diagnostic>) -> bool {
         let (read, found) = read_process_table(&self.dir, |table| process::read(table, &self.dir));
         let good = !found.iter().any(Diagnostic::is_error);
         diagnostics.extend(found);
-        let mut changed = Changed { defaults: false, free: false };
         if good {
             let read = read.unwrap_or_default();
             if let Some(old) = &self.process {
-                changed.defaults = !old.reads_same(&read);
-                changed.free = !old.leaves_same(&read);
+                self.changed.defaults |= !old.reads_same(&read);
+                self.changed.free |= !old.leaves_same(&read);
             }
             self.taken.set_process(&read);
             self.process = Some(read);
@@ -218,7 +221,7 @@ impl Directory {
             let message = "the version of this file before goes on being in force".to_owned();
             diagnostics.push(Diagnostic::whole_file(Severity::Warning, &file, message));
         }
-        self.process.is_some().then_some(changed)
+        self.process.is_some()
     }
 
     /// Forgets the games whose files are gone, and what they had.
@@ -231,7 +234,9 @@ impl Directory {
                 if let Some(standing) = &known.standing {
                     taken.take_out(&standing.holding);
                 }
-                reports.push(known.report(Verdict::Removed));
+                // What was wrong with it is nobody's matter any more.
+                let diagnostics = Arc::from([]);
+                reports.push(FileReport { diagnostics, ..known.report(Verdict::Removed) });
             }
             stays
         });

@@ -18,6 +18,9 @@ use super::read::{ReadError, read_file};
 /// calls it "racily clean").
 const TICK: Duration = Duration::from_secs(2);
 
+/// Folders that are held open at once.
+const FOLDERS: usize = 16;
+
 /// How a file looks from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Stamp {
@@ -70,6 +73,11 @@ impl Looker {
             return Stamp::of(file);
         };
         if !self.folders.contains_key(folder) {
+            // Each holds a descriptor; games with a folder of their own are looked at
+            // one after the other.
+            if self.folders.len() >= FOLDERS {
+                self.folders.clear();
+            }
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let opened = open(folder, flags, Mode::empty()).ok();
             self.folders.insert(folder.to_owned(), opened);

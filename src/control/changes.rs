@@ -10,6 +10,7 @@ use crate::config::{
     Action, AdminState, Backend, Game, Group, Listener, Protocol, RedirectTarget, Rule, Upstream,
     certificate_end, show_duration,
 };
+use crate::policy::balance::Balance;
 
 /// Each change of a game is a line; none: they serve alike.
 pub(super) fn changes(before: Option<&Game>, after: Option<&Game>) -> Vec<String> {
@@ -262,11 +263,15 @@ fn protocol(group: &Group) -> &'static str {
 }
 
 fn of_group(group: &Group) -> Vec<Setting> {
+    let hash_key = match &group.balance {
+        Balance::Hash(key) => Some(key),
+        _ => None,
+    };
     let time = |key, time| plain(key, show_duration(time));
     vec![
         plain("protocol", protocol(group)),
         plain("balance", group.balance.name()),
-        long("hash_key", &group.balance),
+        long("hash_key", &hash_key),
         plain("keepalive", group.keepalive),
         time("idle_timeout", group.idle_timeout),
         plain("max_idle", group.max_idle),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
 use tracing::error;
 
 use super::last_good;
@@ -19,11 +19,13 @@ type ToDo = BTreeMap<String, Option<Bundle>>;
 pub(super) struct Keeper {
     state_dir: PathBuf,
     to_do: ToDo,
+    /// Gives what could not be written.
+    writing: Option<JoinHandle<ToDo>>,
 }
 
 impl Keeper {
     pub(super) fn new(state_dir: &Path) -> Keeper {
-        Keeper { state_dir: state_dir.to_owned(), to_do: ToDo::new() }
+        Keeper { state_dir: state_dir.to_owned(), to_do: ToDo::new(), writing: None }
     }
 
     /// What a reading brought; [`Keeper::keep`] writes it.
@@ -43,14 +45,36 @@ impl Keeper {
         self.to_do.remove(game);
     }
 
-    /// Writes what is to be written.
-    pub(super) async fn keep(&mut self) {
-        let (state_dir, to_do) = (self.state_dir.clone(), std::mem::take(&mut self.to_do));
-        if to_do.is_empty() {
+    /// Writes what is to be written, in time; while an earlier lot is being
+    /// written, with the next.
+    pub(super) fn keep(&mut self) {
+        if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
             return;
         }
-        // A panic in there was printed where it happened.
-        self.to_do = spawn_blocking(move || write(&state_dir, to_do)).await.unwrap_or_default();
+        let before = self.writing.take();
+        let (state_dir, new) = (self.state_dir.clone(), std::mem::take(&mut self.to_do));
+        self.writing = Some(spawn_local(async move {
+            // What failed goes once more, where nothing newer is there.
+            let mut to_do = match before {
+                // It has ended; a panic in there was printed where it happened.
+                Some(before) => before.await.unwrap_or_default(),
+                None => ToDo::new(),
+            };
+            to_do.extend(new);
+            spawn_blocking(move || write(&state_dir, to_do)).await.unwrap_or_default()
+        }));
+    }
+
+    /// Writes all that is left.
+    pub(super) async fn finish(&mut self) {
+        if let Some(writing) = &mut self.writing {
+            let failed = writing.await.unwrap_or_default();
+            self.writing = None;
+            let newer = std::mem::replace(&mut self.to_do, failed);
+            self.to_do.extend(newer);
+        }
+        let (state_dir, to_do) = (self.state_dir.clone(), std::mem::take(&mut self.to_do));
+        let _ = spawn_blocking(move || write(&state_dir, to_do)).await;
     }
 }
 

@@ -26,7 +26,8 @@ const SPREAD: Duration = Duration::from_secs(2);
 /// The running probes; they end when this is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Prober {
-    tasks: HashMap<u64, JoinHandle<()>>,
+    /// By the backend's id, with what it asks.
+    tasks: HashMap<u64, (Probe, JoinHandle<()>)>,
 }
 
 /// A backend that is probed, and what of its group that needs.
@@ -58,16 +59,22 @@ impl Prober {
         let mut before = std::mem::take(&mut self.tasks);
         for target in targets(snapshot) {
             let id = target.backend.id();
-            let task = before.remove(&id).unwrap_or_else(|| spawn_local(keep(target)));
-            self.tasks.insert(id, task);
+            if before
+                .get(&id)
+                .is_some_and(|(probe, task)| *probe == target.probe && !task.is_finished())
+            {
+                self.tasks.extend(before.remove_entry(&id));
+                continue;
+            }
+            self.tasks.insert(id, (target.probe.clone(), spawn_local(keep(target))));
         }
-        before.values().for_each(JoinHandle::abort);
+        before.values().for_each(|(_, task)| task.abort());
     }
 }
 
 impl Drop for Prober {
     fn drop(&mut self) {
-        self.tasks.values().for_each(JoinHandle::abort);
+        self.tasks.values().for_each(|(_, task)| task.abort());
     }
 }
 

@@ -21,7 +21,9 @@ use super::prober::Prober;
 use super::resolver::Resolver;
 use super::secret;
 use super::sockets::{self, Bound};
-use crate::config::{Ask, Diagnostic, Directory, FileReport, Game, Process, Reading, Verdict};
+use crate::config::{
+    Ask, Config, Diagnostic, Directory, FileReport, Game, Process, Reading, Verdict,
+};
 use crate::proxy::{Message, Shared};
 use crate::state::{Backend, Snapshot};
 
@@ -74,6 +76,8 @@ pub struct Report {
     /// What the files say is served now; not after a dry run, nor when nothing
     /// could be used.
     pub applied: bool,
+    /// Nothing was to be applied.
+    pub dry_run: bool,
     /// Of the snapshot that serves now.
     pub generation: u64,
     /// How long it took.
@@ -82,8 +86,10 @@ pub struct Report {
     pub games: Vec<GameReport>,
     /// How many are as they were.
     pub unchanged: usize,
-    /// What concerns no single game.
+    /// What concerns no single game, and is wrong.
     pub problems: Vec<String>,
+    /// What only a start reads, and is another now.
+    pub restart: Vec<String>,
     /// What the files are to blame for, as it is told by `check`.
     pub diagnostics: Vec<String>,
 }
@@ -107,6 +113,9 @@ impl fmt::Display for Report {
         for problem in &self.problems {
             writeln!(f, "error: {problem}")?;
         }
+        for warning in &self.restart {
+            writeln!(f, "warning: {warning}")?;
+        }
         for GameReport { game, verdict, changes } in &self.games {
             match &**verdict {
                 "refused" => {
@@ -115,13 +124,14 @@ impl fmt::Display for Report {
                 _ => changes.iter().try_for_each(|change| writeln!(f, "{game}: {change}"))?,
             }
         }
-        let verdict = match (self.applied, self.good) {
-            (true, true) => "reloaded",
-            (true, false) => "reloaded, but not all of it",
-            (false, true) => "this would be done",
-            (false, false) => "not reloaded: what ran before runs on",
+        let verdict = match (self.applied, self.dry_run, self.good) {
+            (true, _, true) => "reloaded",
+            (true, _, false) => "reloaded, but not all of it",
+            (false, true, true) => "this would be done",
+            (false, true, false) => "this would be done, and not all of it is good",
+            (false, false, _) => "not reloaded: what ran before runs on",
         };
-        let (changed, unchanged) = (self.games.len(), self.unchanged);
+        let (changed, unchanged) = (self.changed(), self.unchanged);
         let (generation, time) = (self.generation, self.milliseconds);
         writeln!(
             f,
@@ -131,6 +141,11 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// How many games changed.
+    fn changed(&self) -> usize {
+        self.games.iter().filter(|game| game.verdict == "changed").count()
+    }
+
     fn of(reading: &Reading) -> Report {
         // Errors are told each time, the rest once.
         let told = |before: bool| move |one: &&Diagnostic| one.is_error() || !before;
@@ -143,7 +158,6 @@ impl Report {
             good: !reading.has_errors(),
             diagnostics: of_all.chain(of_files).map(|one| one.render(false)).collect(),
             games: reading.files.iter().filter_map(refused).collect(),
-            problems: errors_of(&reading.diagnostics),
             ..Report::default()
         }
     }
@@ -162,9 +176,12 @@ impl Report {
         for problem in &self.problems {
             error!("{problem}");
         }
+        for warning in &self.restart {
+            warn!("{warning}");
+        }
         let (generation, unchanged) = (self.generation, self.unchanged);
         if self.applied {
-            info!(generation, changed = self.games.len(), unchanged, "reloaded");
+            info!(generation, changed = self.changed(), unchanged, "reloaded");
         } else {
             warn!(generation, good = self.good, "not reloaded: what ran before runs on");
         }
@@ -194,6 +211,7 @@ impl Running {
     pub(super) async fn reload(&mut self, options: Options) -> Report {
         let begun = Instant::now();
         let mut report = self.attempt(options).await;
+        report.dry_run = options.dry_run;
         report.generation = self.shared.live.generation();
         report.milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
         report
@@ -228,6 +246,10 @@ impl Running {
         let ask = Ask { all: options.all, allow_empty: options.allow_empty };
         let watch = self.shared.live.load().process.watch;
         let read = move |directory: &mut Directory| {
+            if options.dry_run {
+                // Nothing of it is to be remembered.
+                return (0, directory.clone().read(ask));
+            }
             // Before: what changes while it is read is read once more.
             let look = if watch { directory.look() } else { 0 };
             (look, directory.read(ask))
@@ -236,15 +258,17 @@ impl Running {
             let problem = "reading the files broke off: restart lockgate, and please report this";
             return Report { problems: vec![problem.to_owned()], ..Report::default() };
         };
-        self.looked = look;
-        self.keeper.note(&reading.files);
+        if !options.dry_run {
+            self.looked = look;
+            self.keeper.note(&reading.files);
+        }
         let mut report = Report::of(&reading);
         let old = self.shared.live.load();
         let next = self.next(reading, &old, options, &mut report);
         let Some(next) = next.filter(|_| !options.dry_run) else { return report };
-        let bound = sockets::bind(&next, self.workers.len(), &self.listening);
+        let (next, bound) = self.bind(next, &old, &mut report);
         self.apply(&old, next, bound, &mut report).await;
-        self.keeper.keep().await;
+        self.keeper.keep();
         report
     }
 
@@ -276,10 +300,11 @@ impl Running {
                 return None;
             }
         };
-        report.problems.extend(keep_fixed(&mut config.process, &old.process));
+        report.restart = keep_fixed(&mut config.process, &old.process);
         let (next, errors) = Snapshot::build(config, secrets, Some(old));
         report.good &= errors.is_empty();
         for error in &errors {
+            // After a dry run there is nothing of it to forget.
             self.keeper.forget(error.game());
             report.problems.push(error.to_string());
         }
@@ -287,9 +312,47 @@ impl Running {
         Some(next)
     }
 
+    /// Binds what is new. A game that cannot have a port it wants now stays as it
+    /// was, if it was: what serves is not given up for what does not.
+    fn bind(&mut self, next: Snapshot, old: &Snapshot, report: &mut Report) -> (Snapshot, Bound) {
+        let bound = sockets::bind(&next, self.workers.len(), &self.listening);
+        let mut stays = Vec::new();
+        let games = next.games.iter().map(|game| {
+            let before = old.games.iter().find(|before| before.config.name == game.config.name);
+            let lacks = |port| bound.lacking.contains(port);
+            let fails = game.listeners.iter().any(|one| one.config.ports.iter().any(lacks));
+            match before.filter(|before| fails && !Arc::ptr_eq(before, game)) {
+                Some(before) => {
+                    stays.push(game.config.name.to_string());
+                    Arc::clone(&before.config)
+                }
+                None => Arc::clone(&game.config),
+            }
+        });
+        let games = games.collect();
+        if stays.is_empty() {
+            return (next, bound);
+        }
+        report.good = false;
+        report.problems.extend(bound.failed);
+        report.games.retain(|game| !stays.contains(&game.game));
+        for game in stays {
+            self.keeper.forget(&game);
+            let changes = vec!["it wants a port that cannot be had; it stays as it was".to_owned()];
+            report.games.push(GameReport { game, verdict: "refused".to_owned(), changes });
+        }
+        // What was bound for those alone is closed again.
+        drop(bound.sockets);
+        let config = Config { process: next.process, games };
+        // They were built before, all of them.
+        let (next, _) = Snapshot::build(config, next.secrets, Some(old));
+        let bound = sockets::bind(&next, self.workers.len(), &self.listening);
+        (next, bound)
+    }
+
     /// Puts the next snapshot in the old one's place.
     async fn apply(&mut self, old: &Snapshot, next: Snapshot, bound: Bound, report: &mut Report) {
-        let Bound { sockets, addresses, failed } = bound;
+        let Bound { sockets, addresses, failed, .. } = bound;
         report.good &= failed.is_empty();
         report.problems.extend(failed);
         let wanted = sockets::addresses_of(&next);

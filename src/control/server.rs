@@ -66,6 +66,7 @@ pub trait Occasion {
 struct Start {
     _lock: StateLock,
     directory: Directory,
+    looked: u64,
     keeper: Keeper,
     snapshot: Snapshot,
 }
@@ -78,6 +79,8 @@ fn start(
 ) -> Result<Start, String> {
     let lock = StateLock::take(state_dir)?;
     let mut directory = Directory::new(config_dir, last_good::load_all(state_dir));
+    // Before: what changes while it is read is read once more.
+    let looked = directory.look();
     let reading = directory.read(Ask::default());
     occasion.read(&reading)?;
     let mut keeper = Keeper::new(state_dir);
@@ -97,7 +100,7 @@ fn start(
     if snapshot.games.is_empty() {
         return Err(errors.first().map_or_else(|| "no game".to_owned(), ToString::to_string));
     }
-    Ok(Start { _lock: lock, directory, keeper, snapshot })
+    Ok(Start { _lock: lock, directory, looked, keeper, snapshot })
 }
 
 /// Serves the configuration of this directory until a signal ends it.
@@ -112,7 +115,8 @@ pub fn run(
     state_dir: &Path,
     occasion: &mut impl Occasion,
 ) -> Result<Ended, String> {
-    let Start { _lock, directory, keeper, snapshot } = start(config_dir, state_dir, occasion)?;
+    let Start { _lock, directory, looked, keeper, snapshot } =
+        start(config_dir, state_dir, occasion)?;
     let descriptors = raise_descriptor_limit();
     let process = snapshot.process.clone();
     let workers = match process.workers {
@@ -165,7 +169,7 @@ pub fn run(
         let _ = print_start(admin_address, &addresses, occasion);
         info!(workers, max_connections, "ready");
         let mut running = Running {
-            looked: if process.watch { directory.look() } else { 0 },
+            looked,
             glimpsed: 0,
             directory: Some(directory),
             keeper,
@@ -176,20 +180,16 @@ pub fn run(
             prober,
             resolver,
         };
-        running.keeper.keep().await;
+        running.keeper.keep();
         let (order, asked) = attend(&mut running, &mut crew, &mut signals, commands).await;
         status.ready.set(false);
-        let lame_duck = shared.live.load().process.lame_duck;
-        if asked && !lame_duck.is_zero() {
-            info!(seconds = lame_duck.as_secs_f32(), "not ready any more, and still accepting");
-            tokio::select! {
-                () = sleep(lame_duck) => {}
-                () = signals.second() => {}
-            }
+        if asked {
+            linger(shared.live.load().process.lame_duck, &mut signals).await;
         }
         info!(?order, "stopping");
         occasion.stopping();
         let ended = crew.end(order, &mut signals).await;
+        running.keeper.finish().await;
         info!(?ended, "stopped");
         Ok(ended)
     })
@@ -221,7 +221,8 @@ async fn attend(
                 Asked::End(order) => return (order, true),
                 Asked::Reload => None,
             },
-            command = commands.recv() => command,
+            // Without a socket nobody ever asks.
+            Some(command) = commands.recv() => Some(command),
             () = crew.lost_one() => return (Order::Drain { within: Some(deadline) }, false),
         };
         let (options, reply) = match command {
@@ -229,9 +230,25 @@ async fn attend(
             None => (Options::default(), None),
         };
         let report = running.reload(options).await;
-        report.log();
+        if !options.dry_run {
+            report.log();
+        }
         // Who asked may have given up.
-        let _ = reply.map(|reply| reply.send(report));
+        if let Some(reply) = reply {
+            let _ = reply.send(report);
+        }
+    }
+}
+
+/// Accepts on while `/ready` fails already; a second signal ends it.
+async fn linger(lame_duck: Duration, signals: &mut Signals) {
+    if lame_duck.is_zero() {
+        return;
+    }
+    info!(seconds = lame_duck.as_secs_f32(), "not ready any more, and still accepting");
+    tokio::select! {
+        () = sleep(lame_duck) => {}
+        () = signals.second() => {}
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Bound {
     pub(super) addresses: Vec<(crate::config::Protocol, SocketAddr)>,
     /// What can't be listened on, and what to do about it.
     pub(super) failed: Vec<String>,
+    /// The ports of these.
+    pub(super) lacking: Vec<u16>,
 }
 
 /// Binds every port of the snapshot `workers` times, but for the addresses where
@@ -33,6 +35,7 @@ pub(super) fn bind(snapshot: &Snapshot, workers: usize, have: &[SocketAddr]) -> 
         sockets: (0..workers).map(|_| Vec::new()).collect(),
         addresses: Vec::new(),
         failed: Vec::new(),
+        lacking: Vec::new(),
     };
     for port in &snapshot.ports {
         match bind_port(port, workers, have, &owners(snapshot, port)) {
@@ -44,7 +47,10 @@ pub(super) fn bind(snapshot: &Snapshot, workers: usize, have: &[SocketAddr]) -> 
                     }
                 }
             }
-            Err(why) => bound.failed.push(why),
+            Err(why) => {
+                bound.failed.push(why);
+                bound.lacking.push(port.number);
+            }
         }
     }
     bound

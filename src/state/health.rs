@@ -18,9 +18,9 @@ use crate::policy::sticky::{Ejection, Standing};
 pub(super) struct Health {
     /// As many as `passive` counts; while it is 0 nobody has to look further.
     fails: AtomicU32,
-    /// While it is ejected, the end of what must be quiet before its trial; else
-    /// 0. A pick among a thousand must not take a thousand locks.
-    out_until: AtomicU64,
+    /// When it was last heard of, as `passive` has it. A pick among a thousand
+    /// must not take a thousand locks.
+    checked: AtomicU64,
     passive: Mutex<Passive>,
 }
 
@@ -43,18 +43,28 @@ impl Health {
         if passive.is_eligible(limits, now()) { None } else { passive.ejection(limits) }
     }
 
+    /// When something bad was heard last.
+    pub(super) fn checked(&self) -> Millis {
+        self.checked.load(Ordering::Relaxed)
+    }
+
     /// What requests met is forgotten.
     pub(super) fn forget(&self) {
         let mut passive = self.lock();
         *passive = Passive::default();
-        self.fails.store(0, Ordering::Relaxed);
-        self.out_until.store(0, Ordering::Relaxed);
+        self.publish(&passive);
     }
 
     /// What it may be read by without the lock.
-    fn publish(&self, passive: &Passive, limits: PassiveLimits) {
+    fn publish(&self, passive: &Passive) {
         self.fails.store(passive.fails(), Ordering::Relaxed);
-        self.out_until.store(passive.out_until(limits).unwrap_or(0), Ordering::Relaxed);
+        self.checked.store(passive.checked(), Ordering::Relaxed);
+    }
+
+    /// Whether it is ejected, and it is not yet time for its trial.
+    fn is_out(&self, limits: PassiveLimits, now: impl FnOnce() -> Millis) -> bool {
+        let fails = self.fails.load(Ordering::Relaxed);
+        fails > 0 && limits.keeps_out(fails, self.checked.load(Ordering::Relaxed), now)
     }
 
     /// Whether a request may go there; it may be its trial.
@@ -64,7 +74,7 @@ impl Health {
         }
         let mut passive = self.lock();
         let admitted = passive.admit(limits, now());
-        self.publish(&passive, limits);
+        self.publish(&passive);
         admitted
     }
 }
@@ -83,6 +93,12 @@ pub(super) struct Replays {
 }
 
 impl Backend {
+    /// It is ejected for it could not be reached.
+    pub(super) fn is_unreachable(&self) -> bool {
+        let health = &self.vitals.health;
+        !health.is_spotless() && health.lock().ejection(self.limits) == Some(Ejection::Unreachable)
+    }
+
     fn ejection(&self) -> Option<Ejection> {
         self.vitals.health.ejection(self.limits)
     }
@@ -105,8 +121,8 @@ impl Takers<'_> {
         let down =
             self.group.is_down(backend) && !(self.awaited && backend.vitals.probes.is_awaited());
         let standing = Standing { down, ..backend.standing() };
-        let out_until = backend.vitals.health.out_until.load(Ordering::Relaxed);
-        standing.takes_new() && (out_until == 0 || *self.now.get_or_init(now) > out_until)
+        let now = || *self.now.get_or_init(now);
+        standing.takes_new() && !backend.vitals.health.is_out(backend.limits, now)
     }
 }
 
@@ -159,7 +175,7 @@ impl Group {
         }
         let mut passive = health.lock();
         let back = passive.succeed(backend.limits);
-        health.publish(&passive, backend.limits);
+        health.publish(&passive);
         drop(passive);
         if back {
             let (game, group) = (&*self.game, &*self.config.name);
@@ -177,7 +193,7 @@ impl Group {
         let mut passive = health.lock();
         let was_out = passive.ejection(backend.limits).is_some();
         let out = passive.fail(backend.limits, blame, may_eject, now());
-        health.publish(&passive, backend.limits);
+        health.publish(&passive);
         drop(passive);
         if out && !was_out {
             let (game, group) = (&*self.game, &*self.config.name);

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Backend;
-use crate::policy::health::{Probed, Thresholds, Transition};
+use crate::policy::health::{Millis, Probed, Thresholds, Transition};
 
 /// How a probe ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,9 @@ struct Found {
     /// the other can be read.
     since: (Instant, SystemTime),
     last: Option<ProbeResult>,
+    /// Good ones in a row since passive health heard something bad, and when
+    /// that was.
+    good_since: (u32, Millis),
 }
 
 impl Probes {
@@ -73,7 +76,7 @@ impl Probes {
         let since = (Instant::now(), SystemTime::now());
         let down = AtomicBool::new(probed.is_down());
         let awaited = AtomicBool::new(probed.is_awaited());
-        let found = Box::new(Mutex::new(Found { probed, since, last: None }));
+        let found = Box::new(Mutex::new(Found { probed, since, last: None, good_since: (0, 0) }));
         Probes { down, awaited, found }
     }
 
@@ -120,19 +123,28 @@ impl Backend {
     }
 
     /// Another probe ended. Whoever goes up begins anew: what requests met
-    /// before no longer keeps it out.
+    /// before no longer keeps it out. Nor does it keep out whoever could not be
+    /// reached and answers probes again, as many as make a backend healthy: what
+    /// came too soon to be seen down is not worse off for it. (Of one whose
+    /// requests fail while it answers probes they say nothing.)
     pub fn note_probe(&self, result: ProbeResult, thresholds: Thresholds) -> Option<Change> {
         let mut found = self.vitals.probes.lock();
         let before = found.probed.is_up();
-        let to = found.probed.observe(result.good, thresholds);
+        let is_good = result.good;
+        let to = found.probed.observe(is_good, thresholds);
         found.last = Some(result);
         let lasted = found.since.0.elapsed();
         if found.probed.is_up() != before {
             found.since = (Instant::now(), SystemTime::now());
         }
         self.vitals.probes.publish(&found.probed);
+        let checked = self.vitals.health.checked();
+        let before = if found.good_since.1 == checked { found.good_since.0 } else { 0 };
+        let good = if is_good { before + 1 } else { 0 };
+        found.good_since = (good, checked);
         drop(found);
-        if to == Some(Transition::Up) {
+        let is_reached = good >= thresholds.healthy && self.is_unreachable();
+        if to == Some(Transition::Up) || is_reached {
             self.vitals.health.forget();
         }
         to.map(|to| Change { to, lasted })

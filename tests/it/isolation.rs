@@ -57,6 +57,9 @@ fn a_game_that_was_removed_stays_away() {
     Client::plain(port.number()).get("a.test", "/").expect(421);
     let said = lockgate.run(&["reload"]).expect(1).stdout;
     assert!(said.contains("a: refused: nothing of it serves"), "{said}");
+    // What was wrong with it goes with it.
+    fs::remove_file(setup.path().join("listeners.d/a.toml")).unwrap();
+    lockgate.reload();
 }
 
 /// `a.toml` comes first by its name, and later by the clock.

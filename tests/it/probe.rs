@@ -480,6 +480,53 @@ fn a_backend_that_goes_up_is_no_longer_ejected() {
     drop(b1);
 }
 
+/// A restart that is over before probes saw it down is no worse than a longer one.
+#[test]
+fn good_probes_end_the_ejection_of_a_backend_that_could_not_be_reached() {
+    let ports = [Port::reserve(), Port::reserve()];
+    let lines = "[group.web.probe]\ninterval = \"100ms\"\nhealthy_threshold = 2\nunhealthy_threshold = 100\n";
+    let site = (ports.iter())
+        .fold(Site::http(), |site, port| {
+            site.address_with(&port.refusing_address(), "fail_timeout = \"1h\"")
+        })
+        .more(lines)
+        .start();
+    site.get("/").expect(502);
+    for port in &ports {
+        site.lockgate.wait_for_log(&["backend ejected", &port.refusing_address()]);
+    }
+    let backends = ["B1", "B2"].map(|name| {
+        let port = &ports[usize::from(name == "B2")];
+        Backend::at(name, "127.0.0.1", port.number())
+    });
+    eventually("they serve again", || site.get("/").status == 200);
+    drop(backends);
+}
+
+/// Of one whose requests fail probes say nothing.
+#[test]
+fn good_probes_do_not_end_any_other_ejection() {
+    let b1 = Backend::scripted("B1", |exchange| match exchange.request().method().as_str() {
+        "HEAD" => exchange.send("HTTP/1.1 200 Well\r\nContent-Length: 0\r\n\r\n"),
+        _ => exchange.close(),
+    });
+    let b2 = Backend::named("B2");
+    let mut site = Site::http()
+        .backend_with(&b1, "fail_timeout = \"1h\"")
+        .backend(&b2)
+        .more(&quick(""))
+        .start();
+    for _ in 0..4 {
+        assert_eq!(site.get("/").expect(200).backend(), "B2");
+    }
+    more_probes(&b1, "/", 4);
+    for _ in 0..4 {
+        assert_eq!(site.get("/").expect(200).backend(), "B2");
+    }
+    let log = site.lockgate.log_to_the_end();
+    assert_eq!(log.matches("attempt failed").count(), 1, "{log}");
+}
+
 /// The failed requests of a hundred backends at the same time need descriptors
 /// that clients must not take.
 #[test]

@@ -231,6 +231,49 @@ fn rl_07_ah_20_what_probes_found_survives() {
 }
 
 #[test]
+fn a_probe_that_was_wrong_is_put_right() {
+    let b1 = Backend::scripted("B1", |exchange| match exchange.request().target().as_str() {
+        "/helth" => exchange.send("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
+        _ => exchange.echo(),
+    });
+    let probe = "[group.web.probe]\ninterval = \"100ms\"\npath = ";
+    let (lockgate, port) = one(&[&b1], &format!("{probe}\"/helth\""));
+    lockgate.wait_for_log(&["backend down", "cause=http_404"]);
+    Client::plain(port.number()).get("a.test", "/").expect(502);
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b1), &format!("{probe}\"/\"")));
+    assert!(lockgate.reload().contains("group web: probe changed"));
+    lockgate.wait_for_log(&["backend up"]);
+    Client::plain(port.number()).get("a.test", "/").expect(200);
+}
+
+/// What is believed of it is judged by what the file says now.
+#[test]
+fn a_shorter_fail_timeout_brings_a_backend_back() {
+    let dead = Port::reserve();
+    let b2 = Backend::named("B2");
+    let port = Port::reserve();
+    let text = |keys: &str| {
+        let address = dead.refusing_address();
+        game(&port, &format!("{{ address = \"{address}\", {keys} }}, {}", quoted(&b2)), "")
+    };
+    let setup = Setup::empty().file("game.toml", &text("fail_timeout = \"1h\""));
+    let lockgate = setup.start();
+    for _ in 0..4 {
+        Client::plain(port.number()).get("a.test", "/").expect(200);
+    }
+    lockgate.wait_for_log(&["backend ejected"]);
+    let b1 = Backend::at("B1", "127.0.0.1", dead.number());
+    for keys in ["fail_timeout = \"10ms\"", "max_fails = 0"] {
+        lockgate.write("listeners.d/game.toml", text(keys));
+        lockgate.reload();
+        eventually("B1 serves", || {
+            Client::plain(port.number()).get("a.test", "/").expect(200).backend() == "B1"
+        });
+    }
+    drop(b1);
+}
+
+#[test]
 fn rl_08_an_ejected_backend_stays_out() {
     let dead = Port::reserve();
     let b2 = Backend::named("B2");
@@ -390,6 +433,47 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(report["games"][0]["game"], "game");
 }
 
+/// What it read is not remembered: the version that serves is still the last good
+/// one, and what is changed back was never there.
+#[test]
+fn a_dry_run_remembers_nothing() {
+    let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
+    let (mut lockgate, port) = one(&[&b1], "");
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b2), ""));
+    lockgate.run(&["reload", "--dry-run"]).expect(0);
+    lockgate.write("listeners.d/game.toml", "rubbish");
+    lockgate.run(&["reload"]).expect(1);
+    assert_eq!(Client::plain(port.number()).get("a.test", "/").expect(200).backend(), "B1");
+    // A domain that is given up only for a dry run stays where it is.
+    lockgate.write(
+        "listeners.d/game.toml",
+        http_listener("z.test", &port, "group = \"web\"") + &group("web", &b1),
+    );
+    lockgate.write("listeners.d/other.toml", game(&port, &quoted(&b2), ""));
+    lockgate.run(&["reload", "--dry-run"]).expect(0);
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b1), ""));
+    lockgate.run(&["reload"]).expect(1);
+    assert_eq!(Client::plain(port.number()).get("a.test", "/").expect(200).backend(), "B1");
+    let log = lockgate.log_to_the_end();
+    assert!(!log.contains("z.test"), "{log}");
+}
+
+#[test]
+fn without_an_admin_socket_it_serves_and_reloads() {
+    let b1 = Backend::named("B1");
+    let port = Port::reserve();
+    let setup = Setup::empty().file("game.toml", &game(&port, &quoted(&b1), ""));
+    // Something is in the socket's place that cannot be removed like a file.
+    std::fs::create_dir_all(setup.path().join("state/admin.sock/full")).unwrap();
+    let mut lockgate = setup.start();
+    lockgate.wait_for_log(&["no admin socket"]);
+    Client::plain(port.number()).get("a.test", "/").expect(200);
+    lockgate.signal(Signal::HUP);
+    lockgate.wait_for_log(&["INFO reloaded", "generation=2"]);
+    let log = lockgate.log_to_the_end();
+    assert_eq!(log.matches("INFO reloaded").count(), 1, "{log}");
+}
+
 #[test]
 fn hup_reloads() {
     let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
@@ -439,6 +523,31 @@ fn a_port_that_cannot_be_had_costs_nobody_else() {
     assert!(said.contains("another program has the port"), "{said}");
     assert!(said.contains("reloaded, but not all of it"), "{said}");
     Client::plain(port.number()).get("b.test", "/").expect(200);
+}
+
+/// What serves is not given up for what does not.
+#[test]
+fn a_game_that_cannot_have_its_new_port_stays_where_it_is() {
+    let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
+    let (lockgate, port) = one(&[&b1], "");
+    let text = http_listener("b.test", &port, "group = \"web\"") + &group("web", &b2);
+    lockgate.write("listeners.d/other.toml", text);
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let elsewhere = taken.local_addr().unwrap().port().to_string();
+    let moved = game(&port, &quoted(&b2), "")
+        .replace(&format!("port = {port}"), &format!("port = {elsewhere}"));
+    lockgate.write("listeners.d/game.toml", &moved);
+    let said = lockgate.run(&["reload"]).expect(1).stdout;
+    assert!(said.contains("another program has the port"), "{said}");
+    assert!(said.contains("game: refused: it wants a port that cannot be had"), "{said}");
+    assert_eq!(Client::plain(port.number()).get("a.test", "/").expect(200).backend(), "B1");
+    assert_eq!(Client::plain(port.number()).get("b.test", "/").expect(200).backend(), "B2");
+    // The port comes free.
+    drop(taken);
+    lockgate.reload();
+    let moved: u16 = elsewhere.parse().unwrap();
+    assert_eq!(Client::plain(moved).get("a.test", "/").expect(200).backend(), "B2");
+    Client::plain(port.number()).get("a.test", "/").expect(421);
 }
 
 #[test]

@@ -24,13 +24,13 @@ use crate::policy::route::Domain;
 const MOST_PAIRS: usize = 100_000;
 
 /// Who has which cookie name where.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct CookieNames {
     by_name: HashMap<Arc<str>, Places>,
 }
 
 /// All that have one name, by [`reversed`] host.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Places {
     exact: ByHost,
     wildcards: ByHost,

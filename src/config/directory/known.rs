@@ -19,7 +19,7 @@ use crate::config::source::Source;
 use crate::policy::sticky::Seconds;
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) name: Arc<str>,
     pub(super) file: Arc<Path>,
@@ -52,7 +52,7 @@ pub(super) enum State {
 }
 
 /// A version that was accepted.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Standing {
     pub(super) game: Arc<Game>,
     pub(super) since: SystemTime,
@@ -87,7 +87,8 @@ impl Known {
 
     /// Whether it must be read to know what is in it.
     pub(super) fn is_due(&self, looker: &mut Looker) -> bool {
-        matches!(self.state, State::Unread | State::Blocked)
+        // A bad one too: it may have been bad for want of a descriptor.
+        !matches!(self.state, State::Good)
             || self.fresh
             || self.seen.iter().any(|(file, stamp)| looker.look(file) != *stamp)
     }

@@ -13,6 +13,18 @@ pub struct PassiveLimits {
     pub fail_timeout: Millis,
 }
 
+impl PassiveLimits {
+    /// Whether so many failures, the last of them then, keep a backend out;
+    /// `now` is asked for only if it matters. The same as
+    /// [`Passive::is_eligible`], of what can be read without a lock.
+    #[must_use]
+    pub fn keeps_out(self, fails: u32, checked: Millis, now: impl FnOnce() -> Millis) -> bool {
+        self.max_fails > 0
+            && fails >= self.max_fails
+            && now().saturating_sub(checked) <= self.fail_timeout
+    }
+}
+
 /// Whose fault a failure may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
@@ -55,12 +67,10 @@ impl Passive {
         !self.is_ejected(limits) || self.is_quiet(limits, now)
     }
 
-    /// The last moment at which it is not yet time for its trial; `None`: it is
-    /// not ejected.
+    /// When the last failure was, or the last trial.
     #[must_use]
-    pub fn out_until(&self, limits: PassiveLimits) -> Option<Millis> {
-        // Never 0: then it would look like none.
-        self.is_ejected(limits).then(|| self.checked.saturating_add(limits.fail_timeout).max(1))
+    pub fn checked(&self) -> Millis {
+        self.checked
     }
 
     /// A request is about to go there. False when it may not: another worker's

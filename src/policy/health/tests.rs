@@ -26,13 +26,13 @@ fn ph_01_one_failure_ejects_for_fail_timeout() {
 
 /// What is published says the same as the machine does.
 #[test]
-fn out_until_is_when_it_becomes_eligible() {
+fn what_is_read_without_a_lock_says_the_same() {
     for limits in [TEN, THREE, PassiveLimits { max_fails: 0, fail_timeout: 10 }] {
         let mut passive = Passive::default();
         for at in [0, 5, 9_000, 30_000, 30_001, 45_000] {
             refused(&mut passive, limits, at);
             for now in [at, at + 1, at + 9_999, at + 10_000, at + 10_001, at + 50_000] {
-                let out = passive.out_until(limits).is_some_and(|until| now <= until);
+                let out = limits.keeps_out(passive.fails(), passive.checked(), || now);
                 assert_eq!(!out, passive.is_eligible(limits, now), "{limits:?} {at} {now}");
             }
         }

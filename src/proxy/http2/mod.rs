@@ -300,30 +300,42 @@ fn exchange<'a>(
     // what is captured is used where it lies, while an `async fn` keeps what it
     // takes out of its arguments beside them.
     async move {
-        let cx = Cx { worker, view: &view, peer };
-        let request = match &mut request {
-            Ok(request) => request,
-            Err(failure) => return refuse(cx, &mut client, failure),
+        let outcome = {
+            let cx = Cx { worker, view: &view, peer };
+            let request = match &mut request {
+                Ok(request) => request,
+                Err(failure) => return refuse(cx, &mut client, failure),
+            };
+            let served = request::serve(cx, request, &mut client).await;
+            if let Some(listener) = served.listener {
+                idle.set(listener.config.idle_timeout);
+                most.set(listener.config.max_requests.unwrap_or(u64::MAX));
+            }
+            match served.response {
+                Response::Forwarded(attempt) => {
+                    forward_response(cx, request, &mut client, attempt).await
+                }
+                Response::Own(answer) => {
+                    let end = send(cx, &mut client, &answer, request.head.method);
+                    client.decline_rest().await;
+                    Forwarded::End(end)
+                }
+                Response::Nobody => {
+                    client.reset(Reason::CANCEL);
+                    Forwarded::End(End::Abandoned)
+                }
+            }
         };
-        let served = request::serve(cx, request, &mut client).await;
-        if let Some(listener) = served.listener {
-            idle.set(listener.config.idle_timeout);
-            most.set(listener.config.max_requests.unwrap_or(u64::MAX));
+        let mut tunnel = match outcome {
+            Forwarded::End(end) => return end,
+            Forwarded::Tunnel(tunnel) => tunnel,
+        };
+        // It may live for days, and through many reloads.
+        drop(view);
+        if tunnel.run(&mut client).await.is_err() {
+            client.reset(Reason::CANCEL);
         }
-        match served.response {
-            Response::Forwarded(attempt) => {
-                forward_response(cx, request, &mut client, attempt).await
-            }
-            Response::Own(answer) => {
-                let end = send(cx, &mut client, &answer, request.head.method);
-                client.decline_rest().await;
-                end
-            }
-            Response::Nobody => {
-                client.reset(Reason::CANCEL);
-                End::Abandoned
-            }
-        }
+        End::Finished
     }
 }
 
@@ -350,18 +362,24 @@ fn send(cx: Cx<'_>, client: &mut Stream, answer: &Answer, method: http1::Method)
     }
 }
 
+/// What became of a backend's response.
+enum Forwarded {
+    End(End),
+    Tunnel(Box<Tunnel>),
+}
+
 /// Sends a backend's response: its head, then its body as it comes.
 async fn forward_response(
     cx: Cx<'_>,
     request: &mut Request,
     client: &mut Stream,
     mut attempt: Box<Attempt<'_>>,
-) -> End {
+) -> Forwarded {
     let Some((response, head)) = attempt.take_response(|head, fields, response, additions| {
         heads::response(cx, head, fields, response, additions)
     }) else {
         client.reset(Reason::INTERNAL_ERROR);
-        return End::Finished;
+        return Forwarded::End(End::Finished);
     };
     let bodiless = matches!(response.framing, ResponseFraming::None | ResponseFraming::Length(0));
     let tunnel = response.status == 101;
@@ -373,18 +391,16 @@ async fn forward_response(
         let place = Place::of(&attempt.route, Some(attempt.picked.group));
         let id = request.id(cx.worker);
         respond::log(cx, Some(request), Some(place), &failure, id);
-        return send(cx, client, &respond::error(&failure, id, false), request.head.method);
+        let answer = respond::error(&failure, id, false);
+        return Forwarded::End(send(cx, client, &answer, request.head.method));
     }
     if client.send_head(head, bodiless && !tunnel).is_err() {
-        return End::Abandoned;
+        return Forwarded::End(End::Abandoned);
     }
     if tunnel {
-        let mut tunnel: Box<Tunnel> = Box::new(attempt.into_tunnel(Buffer::none()));
+        let tunnel = Box::new(attempt.into_tunnel(Buffer::none()));
         request.forget_head();
-        if tunnel.run(client).await.is_err() {
-            client.reset(Reason::CANCEL);
-        }
-        return End::Finished;
+        return Forwarded::Tunnel(tunnel);
     }
     // Small chunks, and the end behind them, leave as one frame.
     let out = match response.framing {
@@ -392,11 +408,11 @@ async fn forward_response(
         _ => Buffer::none(),
     };
     let mut download = attempt.pump_down(&response, Framing::Frames, out);
-    match attempt.download(cx, request, client, &mut download).await {
+    let end = match attempt.download(cx, request, client, &mut download).await {
         Ok(()) => {
             attempt.release(cx, Instant::now());
             if client.was_abandoned() {
-                return End::Abandoned;
+                return Forwarded::End(End::Abandoned);
             }
             client.decline_rest().await;
             End::Finished
@@ -409,5 +425,6 @@ async fn forward_response(
             client.reset(Reason::INTERNAL_ERROR);
             End::Finished
         }
-    }
+    };
+    Forwarded::End(end)
 }
