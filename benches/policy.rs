@@ -21,7 +21,7 @@ use lockgate::policy::sticky::cookies::{CookieNames, token_of, token_place, valu
 use lockgate::policy::sticky::{
     Bound, GroupKeys, InsertToken, KeyRing, Life, RewriteToken, Seconds, Secret,
 };
-use lockgate::state::Snapshot;
+use lockgate::state::{Group, Snapshot};
 
 /// How long one round lasts, and how many there are.
 const ROUND: Duration = Duration::from_millis(20);
@@ -34,6 +34,7 @@ fn main() {
     paths();
     picks();
     picks_of_a_sick_group();
+    bookkeeping();
     tokens();
     cookie_fields();
 }
@@ -156,7 +157,27 @@ fn picks() {
 const NOW: Seconds = 1_800_000_000;
 
 /// What one secret is to a group of 30 backends.
-/// A group as requests see it, of which so many backends are ejected.
+/// A group as requests see it: so many backends, the balance as a drop-in writes
+/// it, and whose weights differ if they are to.
+fn snapshot(count: usize, balance: &str, uneven: bool) -> Snapshot {
+    let backend = |n: usize| {
+        let weight = if uneven { 50 + n % 3 * 50 } else { 100 };
+        format!("{{ address = \"10.0.{}.{}:80\", weight = {weight} }}", n / 250, n % 250 + 1)
+    };
+    let backends: Vec<String> = (0..count).map(backend).collect();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("listeners.d")).unwrap();
+    let text = format!(
+        "[[listener]]\ndomain = \"a.test\"\nport = 80\nprotocol = \"http\"\ngroup = \"web\"\n\
+         [group.web]\nbalance = \"{balance}\"\nbackends = [{}]\n",
+        backends.join(", ")
+    );
+    std::fs::write(dir.path().join("listeners.d/a.toml"), text).unwrap();
+    let config = lockgate::config::load(dir.path()).config.unwrap();
+    Snapshot::build(config, KeyRing::new(vec![secret()]), None).0
+}
+
+/// Of so many backends these are ejected.
 fn picks_of_a_sick_group() {
     for (name, balance) in [
         ("wrr equal", "wrr"),
@@ -166,42 +187,37 @@ fn picks_of_a_sick_group() {
         ("hash", "hash\"\nhash_key = \"client_ip"),
     ] {
         for ejected in [0, 900] {
-            let backend = |n: usize| {
-                let weight = if name == "wrr" { 50 + n % 3 * 50 } else { 100 };
-                format!(
-                    "{{ address = \"10.0.{}.{}:80\", weight = {weight} }}",
-                    n / 250,
-                    n % 250 + 1
-                )
-            };
-            let backends: Vec<String> = (0..1000).map(backend).collect();
-            let dir = tempfile::tempdir().unwrap();
-            std::fs::create_dir(dir.path().join("listeners.d")).unwrap();
-            let text = format!(
-                "[[listener]]\ndomain = \"a.test\"\nport = 80\nprotocol = \"http\"\ngroup = \"web\"\n\
-                 [group.web]\nbalance = \"{balance}\"\nbackends = [{}]\n",
-                backends.join(", ")
-            );
-            std::fs::write(dir.path().join("listeners.d/a.toml"), text).unwrap();
-            let config = lockgate::config::load(dir.path()).config.unwrap();
-            let secrets = KeyRing::new(vec![secret()]);
-            let (snapshot, _) = Snapshot::build(config, secrets, None);
+            let snapshot = snapshot(1000, balance, name == "wrr");
             let group = snapshot.groups().next().unwrap();
             (0..ejected).for_each(|at| group.note_failure(at, Blame::Unreachable, "a bench"));
             let mut cursor = Cursor::new(&group.schedule, 0);
             measure(&format!("pick {name} of 1000, {ejected} ejected"), |call| {
-                let draw = Draw { key: call as u64 * 7919, chance: call as u64 * 104_729 };
-                let takers = group.takers();
-                black_box(pick(
-                    &group.schedule,
-                    &mut cursor,
-                    draw,
-                    |at| takers.take(at),
-                    |at| group.backends[at].load(),
-                ));
+                black_box(pick_of(group, &mut cursor, call));
             });
         }
     }
+}
+
+fn pick_of(group: &Group, cursor: &mut Cursor, call: usize) -> Option<usize> {
+    let draw = Draw { key: call as u64 * 7919, chance: call as u64 * 104_729 };
+    let takers = group.takers();
+    pick(&group.schedule, cursor, draw, |at| takers.take(at), |at| group.backends[at].load())
+}
+
+/// All that health has to do with a request that succeeds: who may be picked,
+/// the pick, its trial, its success.
+fn bookkeeping() {
+    let snapshot = snapshot(3, "wrr", false);
+    let group = snapshot.groups().next().unwrap();
+    let mut cursor = Cursor::new(&group.schedule, 0);
+    measure("health of a healthy request, 3 backends", |call| {
+        let place = pick_of(group, &mut cursor, call).unwrap();
+        assert!(group.admit(place));
+        group.note_success(place);
+        if call.is_multiple_of(32) {
+            group.note_requests(32);
+        }
+    });
 }
 
 fn secret() -> Secret {
