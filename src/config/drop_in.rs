@@ -51,12 +51,16 @@ pub(super) fn read_bytes(file: &Path) -> Result<Vec<u8>, Box<Diagnostic>> {
         Box::new(Diagnostic::whole_file(Severity::Error, file, message).hint(hint))
     };
     read_file(file, LARGEST).map_err(|error| match error {
+        ReadError::Missing if file.is_symlink() => fault(
+            "this link leads nowhere".to_owned(),
+            "let it point to a file, or remove it",
+        ),
         ReadError::Missing => {
             fault("this file does not exist".to_owned(), "write it, or leave it out")
         }
         ReadError::Other(why) => fault(
             format!("this file cannot be read: {why}"),
-            "make it a plain file that lockgate's user may read, or give it a name without `.toml`",
+            "make it a plain file of at most 1 MiB that lockgate's user may read, or give it a name without `.toml`",
         ),
     })
 }

@@ -91,7 +91,7 @@ fn what_cannot_be_read_is_said_and_never_panics() {
         "b.toml:1:1 error this file cannot be read: it is a directory",
         "c.toml:2:5 error this is not UTF-8",
         "d.toml:1:1 error this file cannot be read: it is larger than 1MiB",
-        "e.toml:1:1 error this file does not exist",
+        "e.toml:1:1 error this link leads nowhere",
         "f.toml:1:1 error this file cannot be read: it is not a regular file",
         "g.toml:1:1 error this drop-in has no listener",
     ];
