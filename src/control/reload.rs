@@ -316,6 +316,9 @@ impl Running {
     /// was, if it was: what serves is not given up for what does not.
     fn bind(&mut self, next: Snapshot, old: &Snapshot, report: &mut Report) -> (Snapshot, Bound) {
         let bound = sockets::bind(&next, self.workers.len(), &self.listening);
+        if bound.lacking.is_empty() {
+            return (next, bound);
+        }
         let mut stays = Vec::new();
         let games = next.games.iter().map(|game| {
             let before = old.games.iter().find(|before| before.config.name == game.config.name);
