@@ -11,6 +11,7 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::config::diagnostic::{self, Diagnostic, Severity};
 use crate::config::{self, Reading, SecretPlace};
+use crate::control::handover::{Heir, Launch};
 use crate::control::reload::{Options, Report};
 use crate::control::server::Occasion;
 use crate::control::status::Status;
@@ -58,6 +59,11 @@ enum Command {
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Hand over to a new process without losing anything; the old one finishes what it holds
+    Upgrade {
+        /// The new binary [default: the path the running one was started from]
+        binary: Option<PathBuf>,
     },
     /// What runs
     Status {
@@ -107,6 +113,7 @@ pub fn main() -> ExitCode {
             let options = Options { dry_run, all, allow_empty };
             reload(&cli, options, json)
         }
+        Command::Upgrade { ref binary } => upgrade(&cli, binary.as_deref()),
         Command::Status { json } => status(&cli, json),
         Command::Secret { command: SecretCommand::Rotate { after } } => rotate(&cli, after),
     };
@@ -186,7 +193,12 @@ impl Occasion for Showing {
 
 fn run(cli: &Cli) -> ExitCode {
     let dir = cli.config_dir();
-    serve(&dir, &cli.state_dir(&dir), &mut Serving)
+    let heir = match Heir::from_env() {
+        Ok(heir) => heir,
+        Err(error) => return fail(&error),
+    };
+    let launch = Launch { heir: heir.as_ref(), upgrades: true };
+    serve(&dir, &cli.state_dir(&dir), launch, &mut Serving)
 }
 
 fn run_demo(cli: &Cli) -> ExitCode {
@@ -197,11 +209,17 @@ fn run_demo(cli: &Cli) -> ExitCode {
         Err(error) => return fail(&error),
     };
     let dir = prepared.dir().to_owned();
-    serve(&dir, &cli.state_dir(&dir), &mut Showing { prepared, demo: None })
+    let launch = Launch { heir: None, upgrades: false };
+    serve(&dir, &cli.state_dir(&dir), launch, &mut Showing { prepared, demo: None })
 }
 
-fn serve(dir: &Path, state_dir: &Path, occasion: &mut impl Occasion) -> ExitCode {
-    match server::run(dir, state_dir, occasion) {
+fn serve(
+    dir: &Path,
+    state_dir: &Path,
+    launch: Launch<'_>,
+    occasion: &mut impl Occasion,
+) -> ExitCode {
+    match server::run(dir, state_dir, launch, occasion) {
         Ok(server::Ended::Cleanly) => ExitCode::SUCCESS,
         Ok(server::Ended::Cut) => ExitCode::from(3),
         Err(error) => fail(&error),
@@ -252,6 +270,17 @@ fn reload(cli: &Cli, options: Options, json: bool) -> ExitCode {
     if report.good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
+fn upgrade(cli: &Cli, binary: Option<&Path>) -> ExitCode {
+    match client::upgrade(&cli.state_dir(&cli.config_dir()), binary) {
+        Ok(said) => {
+            // As in `reload`.
+            let _ = write!(io::stdout().lock(), "{said}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
+}
+
 fn status(cli: &Cli, json: bool) -> ExitCode {
     let state = cli.state_dir(&cli.config_dir());
     let answer = match client::ask(&state, "GET", "/status.json") {
@@ -263,7 +292,14 @@ fn status(cli: &Cli, json: bool) -> ExitCode {
     let _ = match json {
         true => out.write_all(&answer).and_then(|()| writeln!(out)),
         false => match serde_json::from_slice::<Status>(&answer) {
-            Ok(status) => write!(out, "{status}"),
+            Ok(status) => {
+                let old = client::old_processes(&state);
+                let old = old.iter().filter_map(|one| serde_json::from_slice::<Status>(one).ok());
+                write!(out, "{status}").and_then(|()| {
+                    old.map(|one| one.of_old_process())
+                        .try_for_each(|line| writeln!(out, "\n{line}"))
+                })
+            }
             Err(error) => {
                 return fail(&format!("the running lockgate is of another version: {error}"));
             }

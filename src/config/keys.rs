@@ -60,7 +60,8 @@ tables! {
     DROP_IN = "a drop-in": ["listener" "group"];
     /// The top of `lockgate.toml`.
     PROCESS = "`lockgate.toml`": [
-        "workers" "watch" "secret" "secret_file" "admin" "limits" "proxy_protocol" "dns" "shutdown" "owners" "defaults"
+        "workers" "watch" "secret" "secret_file" "admin" "limits" "proxy_protocol" "dns" "shutdown" "upgrade" "owners"
+        "defaults"
     ];
     ADMIN = "`[admin]` of `lockgate.toml`": ["address"];
     LIMITS = "`[limits]` of `lockgate.toml`": [
@@ -69,6 +70,7 @@ tables! {
     PROXY_PROTOCOL = "`[proxy_protocol]` of `lockgate.toml`": ["peers"];
     DNS = "`[dns]` of `lockgate.toml`": ["servers"];
     SHUTDOWN = "`[shutdown]` of `lockgate.toml`": ["deadline" "lame_duck"];
+    UPGRADE = "`[upgrade]` of `lockgate.toml`": ["deadline" "timeout"];
     DEFAULTS = "`[defaults]` of `lockgate.toml`": ["listener" "group"];
     DEFAULTS_LISTENER = "`[defaults.listener]` of `lockgate.toml`": [
         "idle_timeout" "header_timeout" "body_timeout" "write_timeout" "max_body" "max_requests"

@@ -53,6 +53,11 @@ pub struct Process {
     /// How long a graceful stop still accepts while `/ready` fails already, so that
     /// a balancer in front sees it before anybody is refused; default 0.
     pub lame_duck: Duration,
+    /// How long the old process of an upgrade waits for what it still holds;
+    /// `None`, the default, = as long as that takes.
+    pub upgrade_deadline: Option<Duration>,
+    /// How long the new process of an upgrade may take to report, default 60 s.
+    pub upgrade_timeout: Duration,
     /// `secret` or `secret_file`; `None` = the one in the state directory.
     pub secrets: Option<KeyRing>,
 }

@@ -1,6 +1,7 @@
 //! `lockgate.toml`: what concerns the whole process.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +16,14 @@ use crate::policy::access::Networks;
 
 /// The longest that a graceful stop may wait.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(3600);
+
+/// The longest that the old process of an upgrade may be told to wait; without
+/// a deadline it has all the time there is.
+const LONGEST_UPGRADE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long the new one may take to report.
+const UPGRADE_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(300);
 
 /// What `lockgate.toml` says.
 #[derive(Clone, Debug)]
@@ -59,6 +68,8 @@ impl Default for ProcessFile {
                 dns_servers: Vec::new(),
                 shutdown_deadline: Duration::from_secs(30),
                 lame_duck: Duration::ZERO,
+                upgrade_deadline: None,
+                upgrade_timeout: Duration::from_secs(60),
                 secrets: None,
                 watch: false,
             },
@@ -110,6 +121,14 @@ pub(super) fn read(table: &Table<'_>, dir: &Path) -> ProcessFile {
         // Half of it would blame drop-ins for what it does not say.
         if table.notes.errors() == errors {
             file.owners = owners;
+        }
+    }
+    if let Some(upgrade) = section(table, "upgrade", &keys::UPGRADE) {
+        if let Some(deadline) = upgrade.duration("deadline", Duration::ZERO..=LONGEST_UPGRADE) {
+            file.process.upgrade_deadline = (!deadline.is_zero()).then_some(deadline);
+        }
+        if let Some(timeout) = upgrade.duration("timeout", UPGRADE_TIMEOUT) {
+            file.process.upgrade_timeout = timeout;
         }
     }
     if let Some(defaults) = section(table, "defaults", &keys::DEFAULTS) {

@@ -5,17 +5,47 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::commands::socket_of;
+use super::commands::{escaped, old_sockets, socket_of};
 
-/// A reload waits for name servers at most; everything else is quick.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than an upgrade may take (`[upgrade] timeout` at its longest); a reload
+/// waits for name servers at most, and for an upgrade under way.
+const PATIENCE: Duration = Duration::from_secs(360);
 
 /// The body of a good answer.
 ///
 /// # Errors
 /// Nobody answers, or with another status; what to do about it.
 pub fn ask(state_dir: &Path, method: &str, target: &str) -> Result<Vec<u8>, String> {
-    let socket = socket_of(state_dir);
+    ask_at(&socket_of(state_dir), method, target)
+}
+
+/// Has the running process hand over to this binary, or to its own path's; what
+/// it says of that.
+///
+/// # Errors
+/// The running process goes on, and why.
+pub fn upgrade(state_dir: &Path, binary: Option<&Path>) -> Result<String, String> {
+    let target = match binary {
+        None => "/upgrade".to_owned(),
+        Some(binary) => {
+            let binary = std::path::absolute(binary)
+                .map_err(|error| format!("{}: {error}", binary.display()))?;
+            format!("/upgrade?binary={}", escaped(&binary))
+        }
+    };
+    let said = ask(state_dir, "POST", &target)?;
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+/// The status documents of old processes that finish what they hold.
+#[must_use]
+pub fn old_processes(state_dir: &Path) -> Vec<Vec<u8>> {
+    let sockets = old_sockets(state_dir);
+    // One that has just ended is none any more.
+    sockets.iter().filter_map(|socket| ask_at(socket, "GET", "/status.json").ok()).collect()
+}
+
+fn ask_at(socket: &Path, method: &str, target: &str) -> Result<Vec<u8>, String> {
     let failed = |error: io::Error| {
         let why = match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -26,7 +56,7 @@ pub fn ask(state_dir: &Path, method: &str, target: &str) -> Result<Vec<u8>, Stri
         };
         format!("{}: {error}: {why}", socket.display())
     };
-    let mut stream = UnixStream::connect(&socket).map_err(failed)?;
+    let mut stream = UnixStream::connect(socket).map_err(failed)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
     let request =
         format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

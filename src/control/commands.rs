@@ -2,10 +2,14 @@
 //! write there. It answers what the admin address answers, and acts.
 
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -25,8 +29,18 @@ use super::reload::{Options, Report};
 #[derive(Debug)]
 pub(super) enum Command {
     /// Apply what the files say now.
-    Reload(Options, oneshot::Sender<Report>),
+    Reload(Options, Option<oneshot::Sender<Report>>),
+    /// Hand over to a process started from this binary; `None`: from the own.
+    Upgrade(Option<PathBuf>, Option<oneshot::Sender<Answer>>),
 }
+
+/// How often, and how many times, a process that ends looks whether all answers
+/// were taken.
+const LAST_LOOK: Duration = Duration::from_millis(5);
+const LAST_LOOKS: u32 = 200;
+
+/// What an upgrade came to, in words.
+pub(super) type Answer = Result<String, String>;
 
 /// Where the socket of this state directory is.
 #[must_use]
@@ -36,13 +50,63 @@ pub(super) fn socket_of(state_dir: &Path) -> PathBuf {
 
 /// The socket's file; it goes with this.
 #[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Where this process answers when a new one answers in its place.
+    aside: Option<PathBuf>,
+    /// Each connection has another one of it.
+    connections: Rc<()>,
+}
+
+impl SocketFile {
+    /// Waits, but not for long, for those who are still to get their answers.
+    pub(super) async fn answered(&self) {
+        let mut looks = LAST_LOOKS;
+        while Rc::strong_count(&self.connections) > 2 && looks > 0 {
+            looks -= 1;
+            tokio::time::sleep(LAST_LOOK).await;
+        }
+    }
+
+    /// Answers there too. The file it had is left to the new process, which puts
+    /// its own in that place: there is one at any time.
+    pub(super) fn step_aside(&mut self, aside: PathBuf) -> io::Result<()> {
+        // Of a process that had the same number.
+        let _ = fs::remove_file(&aside);
+        fs::hard_link(&self.path, &aside)?;
+        self.aside = Some(aside);
+        Ok(())
+    }
+
+    /// Takes its place again.
+    pub(super) fn come_back(&mut self) -> io::Result<()> {
+        let Some(aside) = self.aside.take() else { return Ok(()) };
+        // Two names of one file stay as they are when one is renamed to the other.
+        let _ = fs::remove_file(&self.path);
+        fs::rename(aside, &self.path)
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Where it stays, the next process takes its place.
-        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(self.aside.as_ref().unwrap_or(&self.path));
     }
+}
+
+/// The sockets of old processes that finish what they hold.
+pub(super) fn old_sockets(state_dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(state_dir).into_iter().flatten().flatten();
+    let mut sockets: Vec<PathBuf> = entries
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_str().unwrap_or_default();
+            name.starts_with("old-") && name.ends_with(".sock")
+        })
+        .map(|entry| entry.path())
+        .collect();
+    sockets.sort();
+    sockets
 }
 
 /// Answers on the socket for as long as the process runs. Without it signals
@@ -53,10 +117,20 @@ pub(super) fn serve(
     status: Rc<Status>,
 ) -> Option<SocketFile> {
     let path = socket_of(state_dir);
-    // Ours alone: the state directory is locked. An earlier process left it.
-    let _ = fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).and_then(|socket| {
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map(|()| socket)
+    for old in old_sockets(state_dir) {
+        // One that was killed left it.
+        if std::os::unix::net::UnixStream::connect(&old).is_err() {
+            let _ = fs::remove_file(&old);
+        }
+    }
+    // Ours alone: the state directory is locked. What an earlier process left is
+    // replaced at once, so that who asks while one follows another is answered.
+    let draft = state_dir.join("admin.sock.new");
+    let _ = fs::remove_file(&draft);
+    let listener = UnixListener::bind(&draft).and_then(|socket| {
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))?;
+        fs::rename(&draft, &path)?;
+        Ok(socket)
     });
     let listener = match listener {
         Ok(listener) => listener,
@@ -65,17 +139,24 @@ pub(super) fn serve(
             return None;
         }
     };
+    let connections = Rc::new(());
+    let counted = Rc::clone(&connections);
     spawn_local(async move {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    spawn_local(connection(stream, commander.clone(), Rc::clone(&status)));
+                    let (commander, status) = (commander.clone(), Rc::clone(&status));
+                    let counted = Rc::clone(&counted);
+                    spawn_local(async move {
+                        connection(stream, commander, status).await;
+                        drop(counted);
+                    });
                 }
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
     });
-    Some(SocketFile(path))
+    Some(SocketFile { path, aside: None, connections })
 }
 
 async fn connection(stream: UnixStream, commander: mpsc::Sender<Command>, status: Rc<Status>) {
@@ -84,7 +165,7 @@ async fn connection(stream: UnixStream, commander: mpsc::Sender<Command>, status
         async move { Ok::<_, Infallible>(respond(&request, &commander, &status).await) }
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(std::time::Duration::from_secs(10));
+    server.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
     // A client that breaks its own connection is its own business.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
@@ -102,7 +183,7 @@ async fn respond(
                 allow_empty: has(request, "allow_empty"),
             };
             let (reply, answer) = oneshot::channel();
-            let sent = commander.send(Command::Reload(options, reply)).await;
+            let sent = commander.send(Command::Reload(options, Some(reply))).await;
             match (sent, answer.await) {
                 (Ok(()), Ok(report)) => {
                     (StatusCode::OK, serde_json::to_vec_pretty(&report).unwrap_or_default())
@@ -110,11 +191,24 @@ async fn respond(
                 _ => (StatusCode::SERVICE_UNAVAILABLE, b"lockgate is stopping\n".to_vec()),
             }
         }
+        (&Method::POST, "/upgrade") => {
+            let (reply, answer) = oneshot::channel();
+            let sent =
+                commander.send(Command::Upgrade(binary(request.uri().query()), Some(reply))).await;
+            match (sent, answer.await) {
+                (Ok(()), Ok(Ok(said))) => (StatusCode::OK, said.into_bytes()),
+                (Ok(()), Ok(Err(why))) => (StatusCode::CONFLICT, why.into_bytes()),
+                _ => (StatusCode::SERVICE_UNAVAILABLE, b"lockgate is stopping\n".to_vec()),
+            }
+        }
         (&Method::GET, "/status.json") => match status.asker.get() {
             Some(asker) => (StatusCode::OK, asker.json().await.into_bytes()),
             None => (StatusCode::SERVICE_UNAVAILABLE, b"not ready\n".to_vec()),
         },
-        _ => (StatusCode::NOT_FOUND, b"404 there are GET /status.json and POST /reload\n".to_vec()),
+        _ => (
+            StatusCode::NOT_FOUND,
+            b"404 there are GET /status.json, POST /reload and POST /upgrade\n".to_vec(),
+        ),
     };
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = code;
@@ -124,7 +218,89 @@ async fn respond(
     response
 }
 
+/// The binary that an upgrade is asked for with, written by [`escaped`].
+fn binary(query: Option<&str>) -> Option<PathBuf> {
+    let written = query?.strip_prefix("binary=")?.as_bytes();
+    let mut path = Vec::new();
+    let mut rest = written;
+    while let [first, more @ ..] = rest {
+        let coded = match rest {
+            [b'%', high, low, after @ ..] => {
+                let digit = |byte: &u8| char::from(*byte).to_digit(16);
+                digit(high).zip(digit(low)).map(|(high, low)| (high * 16 + low, after))
+            }
+            _ => None,
+        };
+        let (byte, after) = match coded {
+            Some((byte, after)) => (u8::try_from(byte).unwrap_or(*first), after),
+            None => (*first, more),
+        };
+        path.push(byte);
+        rest = after;
+    }
+    Some(PathBuf::from(OsString::from_vec(path)))
+}
+
+/// A path as a query can carry it.
+pub(super) fn escaped(path: &Path) -> String {
+    let mut out = String::new();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                out.push(char::from(*byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 /// Whether the query names this.
 fn has(request: &Request<Incoming>, name: &str) -> bool {
     request.uri().query().is_some_and(|query| query.split('&').any(|one| one == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_an_admin_socket_at_any_time_of_an_upgrade() {
+        use std::os::unix::net::{UnixListener, UnixStream};
+        let dir = tempfile::tempdir().unwrap();
+        let (path, aside) = (socket_of(dir.path()), dir.path().join("old-1.sock"));
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut file = SocketFile { path: path.clone(), aside: None, connections: Rc::default() };
+        file.step_aside(aside.clone()).unwrap();
+        assert_eq!(old_sockets(dir.path()), std::slice::from_ref(&aside));
+        assert!([&path, &aside].iter().all(|path| UnixStream::connect(path).is_ok()));
+        // The new process has put its own there, and fails.
+        let theirs = dir.path().join("theirs");
+        drop(UnixListener::bind(&theirs).unwrap());
+        fs::rename(theirs, &path).unwrap();
+        assert!(UnixStream::connect(&path).is_err());
+        file.come_back().unwrap();
+        assert!(UnixStream::connect(&path).is_ok() && !aside.exists());
+        // It had not put it there yet.
+        file.step_aside(aside.clone()).unwrap();
+        file.come_back().unwrap();
+        assert!(UnixStream::connect(&path).is_ok() && !aside.exists());
+        // It serves: its file stays when this process ends.
+        file.step_aside(aside.clone()).unwrap();
+        drop(file);
+        assert!(path.exists() && !aside.exists());
+        drop(listener);
+    }
+
+    #[test]
+    fn a_path_arrives_as_it_was_written() {
+        let paths: [&[u8]; 4] =
+            [b"/usr/bin/lockgate", b"/a b/%41&?=#", "/锁/é".as_bytes(), b"/\xff%"];
+        for bytes in paths {
+            let path = PathBuf::from(OsString::from_vec(bytes.to_vec()));
+            let query = format!("binary={}", escaped(&path));
+            assert_eq!(binary(Some(&query)), Some(path));
+        }
+        assert_eq!((binary(None), binary(Some("dry_run"))), (None, None));
+    }
 }

@@ -3,13 +3,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tracing::error;
 
 use super::server::Ended;
-use super::signals::Signals;
+use super::signals::{Asked, Signals};
 use crate::proxy::{self, Message, Order, Shared};
+
+/// How often a process that handed its sockets over looks after what is left.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The running workers.
 #[derive(Debug)]
@@ -71,6 +75,32 @@ impl Crew {
             self.clean = false;
             error!("a worker ended unexpectedly: stopping");
         }
+    }
+
+    /// Ends the workers of a process that handed its sockets over: with their
+    /// last connections, or when a signal asks for it. Calls `look` now and then.
+    pub(super) async fn hand_over(
+        &mut self,
+        within: Option<Duration>,
+        signals: &mut Signals,
+        deadline: Duration,
+        mut look: impl FnMut(),
+    ) -> Ended {
+        let _ = self.orders.send(Order::HandOver { within });
+        let mut ticks = tokio::time::interval(LOOK);
+        while self.running > 0 {
+            tokio::select! {
+                clean = self.ends.recv() => {
+                    self.clean &= clean == Some(true);
+                    self.running -= 1;
+                }
+                asked = signals.next(deadline) => if let Asked::End(order) = asked {
+                    return self.end(order, signals).await;
+                },
+                _ = ticks.tick() => look(),
+            }
+        }
+        if self.clean { Ended::Cleanly } else { Ended::Cut }
     }
 
     /// Gives the order and waits until all have followed it.

@@ -3,6 +3,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 /// process, however that ends.
 #[derive(Debug)]
 pub(super) struct StateLock {
-    _file: File,
+    file: File,
 }
 
 impl StateLock {
@@ -44,12 +45,28 @@ impl StateLock {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(dir, &mut file)),
             Err(error) => return Err(wrong("cannot lock it", error.into())),
         }
+        let lock = StateLock { file };
+        lock.sign().map_err(|error| wrong("cannot write `lock` in it", error))?;
+        Ok(lock)
+    }
+
+    /// The lock of the old process, which holds it too until it ends.
+    pub(super) fn inherited(file: OwnedFd) -> StateLock {
+        StateLock { file: file.into() }
+    }
+
+    /// Writes into it who serves.
+    pub(super) fn sign(&self) -> io::Result<()> {
         let pid = format!("{}\n", std::process::id());
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(pid.as_bytes()))
-            .map_err(|error| wrong("cannot write `lock` in it", error))?;
-        Ok(StateLock { _file: file })
+        let mut file = &self.file;
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(pid.as_bytes())
+    }
+
+    /// A second handle of it, for the new process.
+    pub(super) fn second_handle(&self) -> io::Result<OwnedFd> {
+        self.file.try_clone().map(OwnedFd::from)
     }
 }
 
@@ -69,6 +86,20 @@ fn taken(dir: &Path, file: &mut File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_second_handle_holds_the_lock_when_the_first_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = StateLock::take(dir.path()).unwrap();
+        let new = StateLock::inherited(old.second_handle().unwrap());
+        drop(old);
+        assert!(StateLock::take(dir.path()).is_err());
+        new.sign().unwrap();
+        let signed = std::fs::read_to_string(dir.path().join("lock")).unwrap();
+        assert_eq!(signed, format!("{}\n", std::process::id()));
+        drop(new);
+        assert!(StateLock::take(dir.path()).is_ok());
+    }
 
     #[test]
     fn a_second_lock_is_refused_and_names_the_holder() {

@@ -17,10 +17,11 @@ use tracing::{error, info, warn};
 
 use super::changes::changes;
 use super::keeper::Keeper;
+use super::notify::Notifier;
 use super::prober::Prober;
 use super::resolver::Resolver;
 use super::secret;
-use super::sockets::{self, Bound};
+use super::sockets::{self, Bound, Received};
 use crate::config::{
     Ask, Config, Diagnostic, Directory, FileReport, Game, Process, Reading, Verdict,
 };
@@ -217,6 +218,22 @@ impl Running {
         report
     }
 
+    /// The same, told to the log and to systemd.
+    pub(super) async fn reload_and_tell(
+        &mut self,
+        options: Options,
+        notifier: &Notifier,
+    ) -> Report {
+        if options.dry_run {
+            return self.reload(options).await;
+        }
+        notifier.reloading();
+        let report = self.reload(options).await;
+        report.log();
+        notifier.ready();
+        report
+    }
+
     /// With `watch`: something changed, and does not change any more.
     pub(super) async fn has_settled(&mut self) -> bool {
         let Some(look) = self.with_directory(|directory| directory.look()).await else {
@@ -315,7 +332,7 @@ impl Running {
     /// Binds what is new. A game that cannot have a port it wants now stays as it
     /// was, if it was: what serves is not given up for what does not.
     fn bind(&mut self, next: Snapshot, old: &Snapshot, report: &mut Report) -> (Snapshot, Bound) {
-        let bound = sockets::bind(&next, self.workers.len(), &self.listening);
+        let bound = sockets::bind(&next, self.workers.len(), &self.listening, Received::new());
         if bound.lacking.is_empty() {
             return (next, bound);
         }
@@ -349,7 +366,7 @@ impl Running {
         let config = Config { process: next.process, games };
         // They were built before, all of them.
         let (next, _) = Snapshot::build(config, next.secrets, Some(old));
-        let bound = sockets::bind(&next, self.workers.len(), &self.listening);
+        let bound = sockets::bind(&next, self.workers.len(), &self.listening, Received::new());
         (next, bound)
     }
 

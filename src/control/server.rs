@@ -1,7 +1,9 @@
 //! One run of lockgate: from a valid configuration to the last connection.
 
 use std::io::{self, Write};
+use std::mem;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +12,6 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
@@ -20,9 +21,10 @@ use tracing::{error, info};
 use super::admin::{self, Status};
 use super::commands::{self, Command};
 use super::crew::Crew;
+use super::handover::{self, Estate, Launch};
 use super::keeper::Keeper;
 use super::last_good;
-use super::lock::StateLock;
+use super::notify::Notifier;
 use super::prober::{self, Prober};
 use super::reload::{Options, Running};
 use super::resolver::Resolver;
@@ -30,7 +32,8 @@ use super::secret;
 use super::signals::{Asked, Signals};
 use super::sockets::{self, Bound};
 use super::status::Asker;
-use crate::config::{Ask, Directory, Protocol, Reading};
+use super::upgrade::{self, Upgrader};
+use crate::config::{Ask, Directory, Process, Protocol, Reading};
 use crate::proxy::{Order, Shared};
 use crate::state::{Live, Snapshot};
 
@@ -64,7 +67,7 @@ pub trait Occasion {
 /// What a run begins with.
 #[derive(Debug)]
 struct Start {
-    _lock: StateLock,
+    estate: Estate,
     directory: Directory,
     looked: u64,
     keeper: Keeper,
@@ -75,14 +78,16 @@ struct Start {
 fn start(
     config_dir: &Path,
     state_dir: &Path,
+    launch: Launch<'_>,
     occasion: &mut impl Occasion,
 ) -> Result<Start, String> {
-    let lock = StateLock::take(state_dir)?;
+    let estate = Estate::of(launch.heir, state_dir)?;
     let mut directory = Directory::new(config_dir, last_good::load_all(state_dir));
     // Before: what changes while it is read is read once more.
     let looked = directory.look();
     let reading = directory.read(Ask::default());
     occasion.read(&reading)?;
+    launch.strict(handover::objection(&reading))?;
     let mut keeper = Keeper::new(state_dir);
     keeper.note(&reading.files);
     let Some(config) = reading.config else {
@@ -97,10 +102,11 @@ fn start(
         error!("{error}");
         keeper.forget(error.game());
     }
+    launch.strict(&errors)?;
     if snapshot.games.is_empty() {
         return Err(errors.first().map_or_else(|| "no game".to_owned(), ToString::to_string));
     }
-    Ok(Start { _lock: lock, directory, looked, keeper, snapshot })
+    Ok(Start { estate, directory, looked, keeper, snapshot })
 }
 
 /// Serves the configuration of this directory until a signal ends it.
@@ -113,10 +119,37 @@ fn start(
 pub fn run(
     config_dir: &Path,
     state_dir: &Path,
+    launch: Launch<'_>,
     occasion: &mut impl Occasion,
 ) -> Result<Ended, String> {
-    let Start { _lock, directory, looked, keeper, snapshot } =
-        start(config_dir, state_dir, occasion)?;
+    let begun = start(config_dir, state_dir, launch, occasion).and_then(|start| {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .map_err(|error| format!("cannot start the event loop: {error}"))?;
+        let prepared = prepare(start, launch)?;
+        runtime.block_on(live(prepared, config_dir, state_dir, launch, occasion))
+    });
+    if let (Some(heir), Err(why)) = (launch.heir, &begun) {
+        heir.fail(why);
+    }
+    begun
+}
+
+/// What is there before anything runs.
+struct Prepared {
+    process: Process,
+    workers: usize,
+    estate: Estate,
+    directory: Directory,
+    looked: u64,
+    keeper: Keeper,
+    bound: Bound,
+    shared: Arc<Shared>,
+}
+
+fn prepare(start: Start, launch: Launch<'_>) -> Result<Prepared, String> {
+    let Start { mut estate, directory, looked, keeper, snapshot } = start;
     let descriptors = raise_descriptor_limit();
     let process = snapshot.process.clone();
     let workers = match process.workers {
@@ -124,10 +157,11 @@ pub fn run(
         workers => workers,
     };
     let probes = prober::connections(&snapshot);
-    let bound = sockets::bind(&snapshot, workers, &[]);
+    let bound = sockets::bind(&snapshot, workers, &[], mem::take(&mut estate.sockets));
     for problem in &bound.failed {
         error!("{problem}");
     }
+    launch.strict(&bound.failed)?;
     if bound.addresses.is_empty() {
         return Err(bound.failed.first().cloned().unwrap_or_else(|| "no listener".into()));
     }
@@ -137,62 +171,90 @@ pub fn run(
         connections: AtomicUsize::new(0),
         max_connections,
     });
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .map_err(|error| format!("cannot start the event loop: {error}"))?;
-    runtime.block_on(async {
-        let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
-        let admin = TcpListener::bind(process.admin).await.map_err(|error| {
-            format!(
-                "cannot listen on the admin address {}: {error}: set another one as `address` \
-                 under `[admin]` in lockgate.toml (port 0 lets the system pick)",
-                process.admin
-            )
-        })?;
-        let status = Rc::new(Status::default());
-        let admin_address = admin.local_addr().unwrap_or(process.admin);
-        spawn_local(admin::serve(admin, Rc::clone(&status)));
-        let Bound { sockets, addresses, .. } = bound;
-        let mut resolver = Resolver::new(&process.dns_servers, admin_address);
-        let listening: Vec<SocketAddr> = addresses.iter().map(|(_, address)| *address).collect();
-        resolver.follow(&shared.live.load(), &listening).await?;
-        let mut prober = Prober::default();
-        prober.follow(&shared.live.load());
-        let mut crew = Crew::start(&shared, sockets);
-        // It is set here alone.
-        let _ = status.asker.set(Asker::new(Arc::clone(&shared), crew.workers()));
-        status.ready.set(true);
-        let (commander, commands) = mpsc::channel(1);
-        let _socket = commands::serve(state_dir, commander, Rc::clone(&status));
-        // A closed standard output keeps nobody from serving.
-        let _ = print_start(admin_address, &addresses, occasion);
-        info!(workers, max_connections, "ready");
-        let mut running = Running {
-            looked,
-            glimpsed: 0,
-            directory: Some(directory),
-            keeper,
-            state_dir: state_dir.to_owned(),
-            shared: Arc::clone(&shared),
-            workers: crew.workers(),
-            listening,
-            prober,
-            resolver,
-        };
-        running.keeper.keep();
-        let (order, asked) = attend(&mut running, &mut crew, &mut signals, commands).await;
-        status.ready.set(false);
-        if asked {
-            linger(shared.live.load().process.lame_duck, &mut signals).await;
+    Ok(Prepared { process, workers, estate, directory, looked, keeper, bound, shared })
+}
+
+/// From what was prepared to the last connection.
+async fn live(
+    prepared: Prepared,
+    config_dir: &Path,
+    state_dir: &Path,
+    launch: Launch<'_>,
+    occasion: &mut impl Occasion,
+) -> Result<Ended, String> {
+    let Prepared { process, workers, mut estate, directory, looked, keeper, bound, shared } =
+        prepared;
+    let notifier = Rc::new(Notifier::from_env());
+    let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
+    let admin = estate.admin(process.admin).await?;
+    let status = Rc::new(Status::default());
+    let admin_address = admin.local_addr().unwrap_or(process.admin);
+    let admin_handle = admin.as_fd().try_clone_to_owned();
+    let admin_task = spawn_local(admin::serve(admin, Rc::clone(&status)));
+    let Bound { mut sockets, addresses, .. } = bound;
+    let mut resolver = Resolver::new(&process.dns_servers, admin_address);
+    let listening: Vec<SocketAddr> = addresses.iter().map(|(_, address)| *address).collect();
+    resolver.follow(&shared.live.load(), &listening).await?;
+    let mut prober = Prober::default();
+    prober.follow(&shared.live.load());
+    let mut crew = Crew::start(&shared, launch.at_first(&mut sockets));
+    // It is set here alone.
+    let _ = status.asker.set(Asker::new(Arc::clone(&shared), crew.workers()));
+    launch.take_over(&crew.workers(), sockets, &estate.lock)?;
+    status.ready.set(true);
+    let (commander, commands) = mpsc::channel(1);
+    let socket = commands::serve(state_dir, commander, Rc::clone(&status));
+    launch.serving();
+    // A closed standard output keeps nobody from serving.
+    let _ = print_start(admin_address, &addresses, occasion);
+    info!(workers, max_connections = shared.max_connections, "ready");
+    notifier.ready();
+    let mut running = Running {
+        looked,
+        glimpsed: 0,
+        directory: Some(directory),
+        keeper,
+        state_dir: state_dir.to_owned(),
+        shared: Arc::clone(&shared),
+        workers: crew.workers(),
+        listening,
+        prober,
+        resolver,
+    };
+    running.keeper.keep();
+    let mut upgrader = Upgrader {
+        binary: upgrade::own_binary(launch.upgrades),
+        config_dir: config_dir.to_owned(),
+        lock: estate.lock,
+        admin: admin_handle,
+        tasks: [admin_task, spawn_local(Rc::clone(&notifier).watch())],
+        socket,
+        notifier,
+        heir: None,
+    };
+    let (order, asked) =
+        attend(&mut running, &mut crew, &mut signals, commands, &mut upgrader).await;
+    status.ready.set(false);
+    if asked {
+        linger(shared.live.load().process.lame_duck, &mut signals).await;
+    }
+    info!(?order, "stopping");
+    occasion.stopping();
+    let ended = match order {
+        // What is kept of games is the new process's from now on.
+        Order::HandOver { within } => {
+            upgrader.finish(within, &mut crew, &mut signals, &shared, &status).await
         }
-        info!(?order, "stopping");
-        occasion.stopping();
-        let ended = crew.end(order, &mut signals).await;
-        running.keeper.finish().await;
-        info!(?ended, "stopped");
-        Ok(ended)
-    })
+        _ => {
+            upgrader.notifier.stopping();
+            let ended = crew.end(order, &mut signals).await;
+            running.keeper.finish().await;
+            ended
+        }
+    };
+    upgrader.answered().await;
+    info!(?ended, "stopped");
+    Ok(ended)
 }
 
 /// How often files are looked at, with `watch`. What changed is applied once it
@@ -206,36 +268,43 @@ async fn attend(
     crew: &mut Crew,
     signals: &mut Signals,
     mut commands: mpsc::Receiver<Command>,
+    upgrader: &mut Upgrader,
 ) -> (Order, bool) {
     let mut watching = interval(WATCH);
     watching.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let notifier = Rc::clone(&upgrader.notifier);
     loop {
         let deadline = running.shared.live.load().process.shutdown_deadline;
         let watch = running.shared.live.load().process.watch;
         let command = tokio::select! {
             _ = watching.tick(), if watch => match running.has_settled().await {
-                true => None,
+                true => Command::Reload(Options::default(), None),
                 false => continue,
             },
             asked = signals.next(deadline) => match asked {
                 Asked::End(order) => return (order, true),
-                Asked::Reload => None,
+                Asked::Reload => Command::Reload(Options::default(), None),
+                Asked::Upgrade => Command::Upgrade(None, None),
             },
             // Without a socket nobody ever asks.
-            Some(command) = commands.recv() => Some(command),
+            Some(command) = commands.recv() => command,
             () = crew.lost_one() => return (Order::Drain { within: Some(deadline) }, false),
         };
-        let (options, reply) = match command {
-            Some(Command::Reload(options, reply)) => (options, Some(reply)),
-            None => (Options::default(), None),
-        };
-        let report = running.reload(options).await;
-        if !options.dry_run {
-            report.log();
-        }
-        // Who asked may have given up.
-        if let Some(reply) = reply {
-            let _ = reply.send(report);
+        match command {
+            Command::Reload(options, reply) => {
+                let report = running.reload_and_tell(options, &notifier).await;
+                // Who asked may have given up.
+                if let Some(reply) = reply {
+                    let _ = reply.send(report);
+                }
+            }
+            Command::Upgrade(binary, reply) => {
+                match upgrader.upgrade(running, signals, binary, reply).await {
+                    Some(order @ Order::HandOver { .. }) => return (order, false),
+                    Some(order) => return (order, true),
+                    None => {}
+                }
+            }
         }
     }
 }

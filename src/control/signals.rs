@@ -13,6 +13,8 @@ use crate::proxy::Order;
 pub(super) enum Asked {
     /// HUP.
     Reload,
+    /// USR2.
+    Upgrade,
     /// TERM and INT finish what is in flight within the deadline, QUIT without
     /// one.
     End(Order),
@@ -44,17 +46,16 @@ impl Signals {
     /// The next signal that asks for something.
     pub(super) async fn next(&mut self, deadline: Duration) -> Asked {
         loop {
-            let unheard = tokio::select! {
+            tokio::select! {
                 _ = self.terminate.recv() => return Asked::End(Order::Drain { within: Some(deadline) }),
                 _ = self.interrupt.recv() => return Asked::End(Order::Drain { within: Some(deadline) }),
                 _ = self.quit.recv() => return Asked::End(Order::Drain { within: None }),
                 _ = self.hangup.recv() => return Asked::Reload,
-                // What other servers do on these would end this one by default,
+                _ = self.user2.recv() => return Asked::Upgrade,
+                // What other servers do on it would end this one by default,
                 // and every game with it.
-                _ = self.user1.recv() => "USR1",
-                _ = self.user2.recv() => "USR2",
-            };
-            warn!(signal = unheard, "nothing is done on this signal");
+                _ = self.user1.recv() => warn!(signal = "USR1", "nothing is done on this signal"),
+            }
         }
     }
 

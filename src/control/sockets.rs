@@ -1,11 +1,13 @@
 //! Listening sockets: every worker has its own for every port and address
 //! family, and the kernel spreads the connections among them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+
+use tracing::warn;
 
 use crate::proxy::Socket;
 use crate::state::{Port, Snapshot};
@@ -27,10 +29,19 @@ pub(super) struct Bound {
     pub(super) lacking: Vec<u16>,
 }
 
+/// Listening sockets that another process bound, by their addresses.
+pub(super) type Received = HashMap<SocketAddr, Vec<TcpListener>>;
+
 /// Binds every port of the snapshot `workers` times, but for the addresses where
-/// there are sockets already. One that can't be had
+/// there are sockets already. Where some were received those are used, all of
+/// them: in each of their queues clients may wait; see [`fill`]. One that can't be had
 /// costs the games on it that port, and no other game anything.
-pub(super) fn bind(snapshot: &Snapshot, workers: usize, have: &[SocketAddr]) -> Bound {
+pub(super) fn bind(
+    snapshot: &Snapshot,
+    workers: usize,
+    have: &[SocketAddr],
+    mut received: Received,
+) -> Bound {
     let mut bound = Bound {
         sockets: (0..workers).map(|_| Vec::new()).collect(),
         addresses: Vec::new(),
@@ -38,12 +49,14 @@ pub(super) fn bind(snapshot: &Snapshot, workers: usize, have: &[SocketAddr]) -> 
         lacking: Vec::new(),
     };
     for port in &snapshot.ports {
-        match bind_port(port, workers, have, &owners(snapshot, port)) {
+        match bind_port(port, workers, have, &mut received, &owners(snapshot, port)) {
             Ok(all) => {
                 for (address, listeners) in all {
                     bound.addresses.push((port.protocol, address));
-                    for (list, listener) in bound.sockets.iter_mut().zip(listeners) {
-                        list.push(Socket { listener, port: port.number });
+                    for (at, listener) in listeners.into_iter().enumerate() {
+                        if let Some(list) = bound.sockets.get_mut(at % workers.max(1)) {
+                            list.push(Socket { listener, port: port.number });
+                        }
                     }
                 }
             }
@@ -56,12 +69,13 @@ pub(super) fn bind(snapshot: &Snapshot, workers: usize, have: &[SocketAddr]) -> 
     bound
 }
 
-/// A port's sockets, one per worker for each of its addresses: all of them, or
-/// none.
+/// A port's sockets for each of its addresses, one per worker unless they were
+/// received: all of them, or none.
 fn bind_port(
     port: &Port,
     workers: usize,
     have: &[SocketAddr],
+    received: &mut Received,
     whose: &str,
 ) -> Result<Vec<(SocketAddr, Vec<TcpListener>)>, String> {
     let mut all = Vec::new();
@@ -69,8 +83,10 @@ fn bind_port(
     let wanted = addresses(port.address, port.number);
     let has_some = wanted.iter().any(|address| have.contains(address));
     for address in wanted.into_iter().filter(|address| !have.contains(address)) {
-        let listeners: io::Result<Vec<TcpListener>> =
-            (0..workers).map(|_| listen(address)).collect();
+        let listeners: io::Result<Vec<TcpListener>> = match received.remove(&address) {
+            Some(received) => Ok(received),
+            None => (0..workers).map(|_| listen(address)).collect(),
+        };
         match listeners {
             Ok(listeners) => all.push((address, listeners)),
             // A machine without IPv6 serves IPv4, and the other way round.
@@ -83,6 +99,23 @@ fn bind_port(
     match lacking {
         Some(why) if all.is_empty() && !has_some => Err(why),
         _ => Ok(all),
+    }
+}
+
+/// Gives workers that lack a socket of an address one of their own: where the
+/// process that the others came from had fewer workers. To be done when nothing
+/// can fail any more, for clients queue at a socket as soon as it listens.
+pub(super) fn fill(sockets: &mut [Vec<Socket>]) {
+    let at = |socket: &Socket| Some((socket.listener.local_addr().ok()?, socket.port));
+    let all: HashSet<(SocketAddr, u16)> = sockets.iter().flatten().filter_map(at).collect();
+    for list in sockets {
+        let has: HashSet<(SocketAddr, u16)> = list.iter().filter_map(at).collect();
+        for (address, port) in all.difference(&has) {
+            match listen(*address) {
+                Ok(listener) => list.push(Socket { listener, port: *port }),
+                Err(error) => warn!(%address, %error, "a worker has no socket of this address"),
+            }
+        }
     }
 }
 

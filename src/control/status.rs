@@ -1,10 +1,12 @@
 //! `/status.json`: what runs, as the operator's tools read it.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -20,10 +22,11 @@ use crate::state::{Backend, Group, ProbeResult, ProbeStatus, Snapshot, StickyMod
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks the workers.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Asker {
     shared: Arc<Shared>,
     workers: Rc<[mpsc::UnboundedSender<Message>]>,
+    handed_over: Cell<Option<SystemTime>>,
 }
 
 /// A word of ours, or one that was read.
@@ -35,6 +38,11 @@ pub struct Status {
     version: Text,
     pid: u32,
     generation: u64,
+    /// Of clients.
+    connections: usize,
+    /// Since when a new process serves and this one only finishes what it holds,
+    /// in seconds since 1970; `null`: this one serves.
+    handed_over: Option<u64>,
     games: Vec<GameStatus>,
     sticky_cookies: StickyCookies,
 }
@@ -106,6 +114,23 @@ struct StickyCookies {
     rejected: HashMap<Text, u64>,
 }
 
+impl Status {
+    /// A line about a process that handed over.
+    #[must_use]
+    pub fn of_old_process(&self) -> String {
+        let groups = self.games.iter().flat_map(|game| &game.groups);
+        let tunnels: u32 = groups.flat_map(|group| &group.backends).map(|one| one.tunnels).sum();
+        let since = self.handed_over.unwrap_or_default();
+        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(since);
+        format!(
+            "old process {}: connections {}, WebSockets {tunnels}, handed over {}",
+            self.pid,
+            self.connections,
+            httpdate::fmt_http_date(since)
+        )
+    }
+}
+
 /// As a table, for people.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -140,7 +165,12 @@ impl fmt::Display for BackendStatus {
 
 impl Asker {
     pub(super) fn new(shared: Arc<Shared>, workers: Vec<mpsc::UnboundedSender<Message>>) -> Asker {
-        Asker { shared, workers: workers.into() }
+        Asker { shared, workers: workers.into(), handed_over: Cell::default() }
+    }
+
+    /// A new process serves from now on.
+    pub(super) fn hand_over(&self) {
+        self.handed_over.set(Some(SystemTime::now()));
     }
 
     /// The document as JSON.
@@ -153,7 +183,9 @@ impl Asker {
             }
             cookies.add(&census.cookies);
         }
-        let status = status(&self.shared.live.load(), &players, &cookies);
+        let mut status = status(&self.shared.live.load(), &players, &cookies);
+        status.connections = self.shared.connections.load(Ordering::Relaxed);
+        status.handed_over = self.handed_over.get().map(unix);
         // Nothing in it can fail to be written.
         serde_json::to_string_pretty(&status).unwrap_or_default()
     }
@@ -191,6 +223,8 @@ fn status(snapshot: &Snapshot, players: &HashMap<u64, Sketch>, cookies: &CookieC
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         generation: snapshot.generation,
+        connections: 0,
+        handed_over: None,
         games,
         sticky_cookies: StickyCookies {
             absent: cookies.absent,

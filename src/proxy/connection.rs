@@ -143,7 +143,7 @@ fn poll_first_bytes(
         Poll::Ready(Err(_)) => Poll::Ready(false),
         Poll::Pending => {
             let until = match worker.stopping_since() {
-                None if worker.is_leaving(port) => return Poll::Ready(false),
+                None if worker.is_leaving(port) && !worker.may_wait() => return Poll::Ready(false),
                 None => until,
                 // What a new client sent may not have been reported yet.
                 Some(since) if fresh => until.min(since + FRESH_GRACE),

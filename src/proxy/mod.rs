@@ -49,6 +49,7 @@ mod tunnel;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,13 @@ pub(crate) enum Order {
         /// How long to wait.
         within: Option<Duration>,
     },
+    /// A new process has the sockets: accept no more, finish what is in flight
+    /// and what kept connections still ask for; whatever is left after `within`
+    /// is cut (`None`: never).
+    HandOver {
+        /// How long to wait.
+        within: Option<Duration>,
+    },
     /// End at once.
     Stop,
 }
@@ -81,6 +89,9 @@ pub(crate) enum Order {
 pub(crate) enum Message {
     /// Who was here?
     Census(oneshot::Sender<Census>),
+    /// Give me second handles of all sockets that you accept on (`None`: that
+    /// fails).
+    Sockets(oneshot::Sender<Option<Vec<OwnedFd>>>),
     /// Accept on these too.
     Listen(Vec<Socket>),
     /// Accept no more on the sockets with these addresses. Connections on ports

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -16,12 +17,15 @@ use tracing::error;
 use super::worker::{Shared, Worker};
 use super::{Census, Message, Order, Socket, accept, pool};
 
-/// The sockets a worker accepts on, by their addresses.
-type Tended = RefCell<HashMap<SocketAddr, Tending>>;
+/// The sockets a worker accepts on, by their addresses: one each, or more
+/// after an upgrade from a process with more workers.
+type Tended = RefCell<HashMap<SocketAddr, Vec<Tending>>>;
 
 /// A socket that is accepted on.
 #[derive(Debug)]
 struct Tending {
+    /// Of the task's.
+    listener: Weak<TcpListener>,
     leave: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -58,11 +62,13 @@ fn listen(
     orders: &watch::Receiver<Order>,
 ) -> std::io::Result<()> {
     let address = socket.listener.local_addr()?;
-    let listener = TcpListener::from_std(socket.listener)?;
+    let listener = Rc::new(TcpListener::from_std(socket.listener)?);
+    let weak = Rc::downgrade(&listener);
     let (leave, leaving) = oneshot::channel();
     let tending = tend(Rc::clone(worker), listener, socket.port, orders.clone(), leaving);
     let task = spawn_local(tending);
-    tended.borrow_mut().insert(address, Tending { leave, task });
+    let tending = Tending { listener: weak, leave, task };
+    tended.borrow_mut().entry(address).or_default().push(tending);
     Ok(())
 }
 
@@ -70,12 +76,11 @@ fn listen(
 /// leave the port deaf.
 async fn tend(
     worker: Rc<Worker>,
-    listener: TcpListener,
+    listener: Rc<TcpListener>,
     port: u16,
     mut orders: watch::Receiver<Order>,
     mut leaving: oneshot::Receiver<()>,
 ) {
-    let listener = Rc::new(listener);
     loop {
         let mut accepting = {
             let (worker, listener) = (Rc::clone(&worker), Rc::clone(&listener));
@@ -113,6 +118,9 @@ async fn obey(
                 // Who asked may have given up.
                 let _ = reply.send(Census { players, cookies: worker.sticky.get() });
             }
+            Message::Sockets(reply) => {
+                let _ = reply.send(second_handles(&tended));
+            }
             Message::Listen(sockets) => {
                 for socket in sockets {
                     let port = socket.port;
@@ -124,9 +132,13 @@ async fn obey(
             Message::Leave(addresses) => {
                 let left: Vec<Tending> = {
                     let mut tended = tended.borrow_mut();
-                    addresses.iter().filter_map(|address| tended.remove(address)).collect()
+                    addresses
+                        .iter()
+                        .filter_map(|address| tended.remove(address))
+                        .flatten()
+                        .collect()
                 };
-                for Tending { leave, task } in left {
+                for Tending { leave, task, .. } in left {
                     // It has ended if it does not hear.
                     let _ = leave.send(());
                     let _ = task.await;
@@ -143,6 +155,12 @@ async fn obey(
     }
 }
 
+fn second_handles(tended: &Tended) -> Option<Vec<OwnedFd>> {
+    let tended = tended.borrow();
+    let listeners = tended.values().flatten().filter_map(|tending| tending.listener.upgrade());
+    listeners.map(|listener| listener.as_fd().try_clone_to_owned().ok()).collect()
+}
+
 /// Closes upstream connections that were idle for too long.
 async fn sweep(worker: Rc<Worker>) {
     loop {
@@ -154,26 +172,49 @@ async fn sweep(worker: Rc<Worker>) {
 
 /// Waits for orders and carries them out.
 async fn follow(worker: &Rc<Worker>, tended: &Tended, mut orders: watch::Receiver<Order>) -> bool {
-    // The sender lives as long as the process wants its workers.
-    let order = orders.wait_for(|order| *order != Order::Run).await.map(|order| *order);
-    let Ok(Order::Drain { within }) = order else { return false };
-    // What is queued at the sockets was promised service: it is taken first.
-    let sockets: Vec<Tending> = tended.borrow_mut().drain().map(|(_, socket)| socket).collect();
-    for socket in sockets {
-        let _ = socket.task.await;
-    }
-    worker.stop();
-    let stopped_early = orders.wait_for(|order| *order == Order::Stop);
-    let emptied = async {
-        tokio::select! {
-            () = worker.emptied() => true,
-            _ = stopped_early => false,
+    let mut order = next(&mut orders, Order::Run).await;
+    if order != Order::Stop {
+        // What is queued at the sockets was promised service: it is taken first.
+        let sockets: Vec<Tending> =
+            tended.borrow_mut().drain().flat_map(|(_, sockets)| sockets).collect();
+        for socket in sockets {
+            let _ = socket.task.await;
         }
-    };
-    let finished = match within {
-        None => emptied.await,
-        Some(within) => timeout_at(Instant::now() + within, emptied).await.unwrap_or(false),
+    }
+    let finished = loop {
+        let within = match order {
+            Order::Run | Order::Stop => break false,
+            Order::HandOver { within } => {
+                worker.hand_over();
+                within
+            }
+            Order::Drain { within } => {
+                worker.stop();
+                within
+            }
+        };
+        let wait = async {
+            tokio::select! {
+                () = worker.emptied() => None,
+                other = next(&mut orders, order) => Some(other),
+            }
+        };
+        let waited = match within {
+            None => Ok(wait.await),
+            Some(within) => timeout_at(Instant::now() + within, wait).await,
+        };
+        match waited {
+            Ok(None) => break true,
+            Ok(Some(other)) => order = other,
+            Err(_) => break false,
+        }
     };
     worker.pool.clear();
     finished
+}
+
+/// The next order that is another one.
+async fn next(orders: &mut watch::Receiver<Order>, current: Order) -> Order {
+    // The sender lives as long as the process wants its workers.
+    orders.wait_for(|order| *order != current).await.map_or(Order::Stop, |order| *order)
 }

@@ -67,6 +67,8 @@ pub(super) struct Worker {
     /// What clients did wrong.
     pub(super) refusals: FailureLog,
     stopping: Cell<Option<Instant>>,
+    /// A new process has the sockets.
+    handed_over: Cell<bool>,
     /// A port was taken away at some time.
     left_ports: Cell<bool>,
     registry: RefCell<Registry>,
@@ -103,6 +105,7 @@ impl Worker {
             failures: FailureLog::default(),
             refusals: FailureLog::default(),
             stopping: Cell::new(None),
+            handed_over: Cell::new(false),
             left_ports: Cell::new(false),
             registry: RefCell::default(),
             emptied: Notify::new(),
@@ -200,7 +203,14 @@ impl Worker {
 
     /// The process is ending.
     pub(super) fn is_stopping(&self) -> bool {
-        self.stopping.get().is_some()
+        self.stopping.get().is_some() || self.handed_over.get()
+    }
+
+    /// A connection that waits may go on waiting: what its client asks next, which
+    /// may be on its way, is answered, and then it ends. Closing it now would
+    /// fail that request.
+    pub(super) fn may_wait(&self) -> bool {
+        self.handed_over.get()
     }
 
     /// Connections on this port end after the request they serve.
@@ -222,6 +232,12 @@ impl Worker {
     /// Begins the end: wakes every connection.
     pub(super) fn stop(&self) {
         self.stopping.set(Some(Instant::now()));
+        self.wake_all();
+    }
+
+    /// Begins the end of a process that handed its sockets over.
+    pub(super) fn hand_over(&self) {
+        self.handed_over.set(true);
         self.wake_all();
     }
 

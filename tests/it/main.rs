@@ -46,5 +46,6 @@ mod storm;
 mod streaming;
 mod support;
 mod tls;
+mod upgrade;
 mod upstream_tls;
 mod websocket;

@@ -18,6 +18,7 @@ fn without_a_key_the_defaults_of_the_design_hold() {
     let process = &config.process;
     assert_eq!((process.workers, process.admin), (0, "127.0.0.1:9900".parse().unwrap()));
     assert_eq!(process.shutdown_deadline.as_secs(), 30);
+    assert_eq!((process.upgrade_deadline, process.upgrade_timeout.as_secs()), (None, 60));
     assert!(process.proxy_protocol.is_empty());
     let limits = &process.limits;
     assert_eq!((limits.header_size, limits.headers, limits.uri), (32 << 10, 100, 32 << 10));
@@ -45,6 +46,7 @@ fn every_key_of_lockgate_toml_arrives() {
         admin = { address = \"[::1]:0\" }\n\
         limits = { connections = 5, header_size = \"1KiB\", headers = 10, uri = 256, handshake_timeout = \"1s\", header_timeout = \"2s\" }\n\
         shutdown = { deadline = \"0s\", lame_duck = \"1h\" }\n\
+        upgrade = { deadline = \"2h\", timeout = \"3s\" }\n\
         proxy_protocol = { peers = [\"10.0.0.0/8\", \"fd00::1\"] }\n\
         [defaults.listener]\nidle_timeout = \"15s\"\nmax_body = \"1MiB\"\ntrusted_proxies = [\"10.0.0.0/8\"]\ntls = \"1.3\"\n\
         [defaults.group]\nbalance = \"rr\"\nkeepalive = false\nresponse_timeout = \"7s\"\n";
@@ -57,6 +59,8 @@ fn every_key_of_lockgate_toml_arrives() {
     let process = &config.process;
     assert_eq!((process.workers, process.admin), (3, "[::1]:0".parse().unwrap()));
     assert_eq!((process.shutdown_deadline.as_secs(), process.lame_duck.as_secs()), (0, 3600));
+    assert_eq!(process.upgrade_deadline.unwrap().as_secs(), 7200);
+    assert_eq!(process.upgrade_timeout.as_secs(), 3);
     let is_peer = |address: &str| process.proxy_protocol.contains(address.parse().unwrap());
     assert!(is_peer("10.1.1.1") && is_peer("fd00::1") && !is_peer("11.1.1.1"));
     let limits = &process.limits;
@@ -101,6 +105,7 @@ fn a_bad_lockgate_toml_leaves_no_config() {
             "[shutdown]\ndeadline = \"61m\"",
             "lockgate.toml:2:12 error `deadline` is out of range: `61m`",
         ),
+        ("[upgrade]\ntimeout = \"6m\"", "lockgate.toml:2:11 error `timeout` is out of range: `6m`"),
         (
             "[defaults.group]\nbalance = \"hash\"",
             "lockgate.toml:2:11 error `hash` cannot be the default of all groups",

@@ -26,6 +26,7 @@ pub(crate) struct Setup {
     workers: usize,
     descriptors: Option<u32>,
     log: Option<OwnedFd>,
+    environment: Vec<(String, String)>,
 }
 
 /// A running lockgate; killed when dropped.
@@ -54,7 +55,8 @@ impl Setup {
         std::fs::create_dir(directory.path().join("listeners.d")).unwrap();
         std::fs::create_dir(directory.path().join("certs")).unwrap();
         let (process, top) = Default::default();
-        Self { directory, process, top, workers: 1, descriptors: None, log: None }
+        let environment = Vec::new();
+        Self { directory, process, top, workers: 1, descriptors: None, log: None, environment }
     }
 
     /// One more drop-in. Certificates its HTTPS listeners need are made, where
@@ -115,6 +117,12 @@ impl Setup {
         self
     }
 
+    /// A variable of its environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Its standard error goes there; [`Lockgate::log`] then has nothing.
     pub(crate) fn log_to(mut self, file: impl Into<OwnedFd>) -> Self {
         self.log = Some(file.into());
@@ -145,7 +153,9 @@ impl Setup {
             .args(arguments)
             .current_dir(self.path())
             .env_remove("STATE_DIRECTORY")
+            .env_remove("NOTIFY_SOCKET")
             .env("NO_COLOR", "1")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
