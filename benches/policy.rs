@@ -189,6 +189,9 @@ fn picks_of_a_sick_group() {
         for ejected in [0, 900] {
             let snapshot = snapshot(1000, balance, name == "wrr");
             let group = snapshot.groups().next().unwrap();
+            // One request each, so that no pick finds an idle one and stops there.
+            let busy = group.backends.iter().filter(|backend| backend.enter()).count();
+            assert_eq!(busy, 1000);
             (0..ejected).for_each(|at| group.note_failure(at, Blame::Unreachable, "a bench"));
             let mut cursor = Cursor::new(&group.schedule, 0);
             measure(&format!("pick {name} of 1000, {ejected} ejected"), |call| {

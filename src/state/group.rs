@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 
+use super::gate::{Gates, Rules, Seen, Views};
 use super::health::{Health, Replays};
+use super::load::Load;
 use super::probed::Probes;
 use super::slot::Slot;
 use super::sticky::Sticky;
@@ -39,6 +41,9 @@ pub struct Group {
     pub(super) replays: Arc<Replays>,
     /// Somebody asks for the load of its backends: `wlc`, `p2c`, or a limit.
     counts_load: bool,
+    pub(super) gates: Gates,
+    /// A backend has `max_connections`.
+    pub(super) has_caps: bool,
 }
 
 impl Group {
@@ -68,13 +73,35 @@ impl Group {
             })
             .collect();
         let schedule = Schedule::new(&config.balance, &members);
-        let counts_load = matches!(config.balance, Balance::Wlc | Balance::P2c)
-            || config.backends.iter().any(|backend| backend.max_connections.is_some());
+        let has_caps = config.backends.iter().any(|backend| backend.max_connections.is_some());
+        let counts_load = has_caps || matches!(config.balance, Balance::Wlc | Balance::P2c);
         let backends = backends(&config, alike);
+        let gates = Gates::new(backends.len());
+        for (place, backend) in backends.iter().enumerate() {
+            let rules = Rules {
+                admin: backend.admin,
+                limits: backend.limits,
+                probed: config.probe.is_some(),
+            };
+            let vitals = &backend.vitals;
+            vitals.views.add(gates.view(place, rules), || vitals.seen());
+        }
         let sticky = Sticky::new(&game, &config, secrets);
         let replays = before.map(|before| Arc::clone(&before.replays)).unwrap_or_default();
         let slot = Slot::take();
-        Ok(Group { game, config, backends, schedule, tls, sticky, slot, replays, counts_load })
+        Ok(Group {
+            game,
+            config,
+            backends,
+            schedule,
+            tls,
+            sticky,
+            slot,
+            replays,
+            counts_load,
+            gates,
+            has_caps,
+        })
     }
 
     /// Whether requests in flight have to be counted.
@@ -97,17 +124,19 @@ fn backends(config: &config::Group, before: Option<&Group>) -> Vec<Backend> {
     let fresh = || if others_serve { Probed::added() } else { Probed::at_start() };
     let probes_anew = before.is_none_or(|before| before.config.probe.is_none());
     let alone = config.backends.len() == 1;
-    let backend = |backend: &config::Backend| {
+    let load = Load::of_group(config.backends.len());
+    let backend = |(place, backend): (usize, &config::Backend)| {
         let vitals = match kept(backend) {
             Some(vitals) => Arc::clone(vitals),
-            None => Arc::new(Vitals::new(backend, fresh())),
+            None => Arc::new(Vitals::new(backend, load(place), fresh())),
         };
         if probes_anew && config.probe.is_some() && kept(backend).is_some() {
             vitals.probes.begin_anew();
+            vitals.show();
         }
         Backend::new(Arc::new(backend.clone()), alone, vitals)
     };
-    config.backends.iter().map(backend).collect()
+    config.backends.iter().enumerate().map(backend).collect()
 }
 
 /// One server of a group. A clone is the same one.
@@ -119,6 +148,8 @@ pub struct Backend {
     admin: AdminState,
     max_connections: Option<u32>,
     pub(super) limits: PassiveLimits,
+    /// The one in `vitals`: a pick asks for many.
+    load: Load,
     pub(super) vitals: Arc<Vitals>,
 }
 
@@ -128,8 +159,8 @@ pub struct Backend {
 pub(super) struct Vitals {
     id: u64,
     /// Requests in flight over all workers, kept only where
-    /// [`Group::counts_load`]. On a cache line of its own: every worker writes.
-    load: Line<AtomicU32>,
+    /// [`Group::counts_load`].
+    load: Load,
     /// Open tunnels over all workers.
     tunnels: AtomicU32,
     /// A reload took it away.
@@ -138,24 +169,35 @@ pub(super) struct Vitals {
     addresses: ArcSwap<Vec<SocketAddr>>,
     pub(super) health: Health,
     pub(super) probes: Probes,
+    pub(super) views: Views,
 }
 
-/// Keeps a value off its neighbours' cache lines (two, for the prefetcher).
-#[derive(Debug)]
-#[repr(align(128))]
-struct Line<T>(T);
-
 impl Vitals {
-    fn new(config: &config::Backend, probed: Probed) -> Vitals {
+    fn new(config: &config::Backend, load: Load, probed: Probed) -> Vitals {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Vitals {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            load: Line(AtomicU32::new(0)),
+            load,
             tunnels: AtomicU32::new(0),
             retired: AtomicBool::new(false),
             addresses: ArcSwap::from_pointee(config.address.socket().into_iter().collect()),
             health: Health::default(),
             probes: Probes::new(probed),
+            views: Views::default(),
+        }
+    }
+
+    /// Its gates show what is known of it.
+    pub(super) fn show(&self) {
+        self.views.show(|| self.seen());
+    }
+
+    fn seen(&self) -> Seen {
+        Seen {
+            fails: self.health.fails(),
+            checked: self.health.checked(),
+            down: self.probes.is_down(),
+            awaited: self.probes.is_awaited(),
         }
     }
 }
@@ -170,7 +212,8 @@ impl Backend {
             fail_timeout: fail_timeout.unwrap_or(Millis::MAX),
         };
         let (admin, max_connections) = (config.state, config.max_connections);
-        Backend { config, admin, max_connections, limits, vitals }
+        let load = vitals.load.clone();
+        Backend { config, admin, max_connections, limits, load, vitals }
     }
 
     /// Tells it from every other backend of this process's life; names the
@@ -218,14 +261,14 @@ impl Backend {
     /// Requests in flight, where they are counted.
     #[must_use]
     pub fn load(&self) -> u32 {
-        self.vitals.load.0.load(Ordering::Relaxed)
+        self.load.get()
     }
 
     /// Counts a request in. False, and nothing counted, when another worker
     /// took the last place since the pick.
     #[must_use]
     pub fn enter(&self) -> bool {
-        let before = self.vitals.load.0.fetch_add(1, Ordering::Relaxed);
+        let before = self.load.add();
         if self.max_connections.is_some_and(|max| before >= max) {
             self.leave();
             return false;
@@ -251,7 +294,7 @@ impl Backend {
 
     /// Counts a request out that [`Backend::enter`] counted in.
     pub fn leave(&self) {
-        self.vitals.load.0.fetch_sub(1, Ordering::Relaxed);
+        self.load.sub();
     }
 }
 
@@ -271,7 +314,7 @@ mod tests {
             backup: false,
             state: AdminState::Ready,
         };
-        let vitals = Arc::new(Vitals::new(&config, Probed::at_start()));
+        let vitals = Arc::new(Vitals::new(&config, Load::of_group(1)(0), Probed::at_start()));
         Backend::new(Arc::new(config), true, vitals)
     }
 

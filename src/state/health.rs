@@ -1,7 +1,6 @@
 //! What is believed of a group's backends, shared by all workers: written when
 //! requests fail, and read without a lock while none do.
 
-use std::cell::OnceCell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -18,15 +17,14 @@ use crate::policy::sticky::{Ejection, Standing};
 pub(super) struct Health {
     /// As many as `passive` counts; while it is 0 nobody has to look further.
     fails: AtomicU32,
-    /// When it was last heard of, as `passive` has it. A pick among a thousand
-    /// must not take a thousand locks.
+    /// When it was last heard of, as `passive` has it.
     checked: AtomicU64,
     passive: Mutex<Passive>,
 }
 
 impl Health {
     fn is_spotless(&self) -> bool {
-        self.fails.load(Ordering::Relaxed) == 0
+        self.fails() == 0
     }
 
     fn lock(&self) -> MutexGuard<'_, Passive> {
@@ -61,26 +59,14 @@ impl Health {
         self.checked.store(passive.checked(), Ordering::Relaxed);
     }
 
-    /// Whether it is ejected, and it is not yet time for its trial.
-    fn is_out(&self, limits: PassiveLimits, now: impl FnOnce() -> Millis) -> bool {
-        let fails = self.fails.load(Ordering::Relaxed);
-        fails > 0 && limits.keeps_out(fails, self.checked.load(Ordering::Relaxed), now)
-    }
-
-    /// Whether a request may go there; it may be its trial.
-    fn admit(&self, limits: PassiveLimits) -> bool {
-        if self.is_spotless() {
-            return true;
-        }
-        let mut passive = self.lock();
-        let admitted = passive.admit(limits, now());
-        self.publish(&passive);
-        admitted
+    /// The failures that count now, for who wants no lock.
+    pub(super) fn fails(&self) -> u32 {
+        self.fails.load(Ordering::Relaxed)
     }
 }
 
 /// Milliseconds since the first call.
-fn now() -> Millis {
+pub(super) fn now() -> Millis {
     static START: OnceLock<Instant> = OnceLock::new();
     Millis::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(Millis::MAX)
 }
@@ -102,27 +88,23 @@ impl Backend {
     fn ejection(&self) -> Option<Ejection> {
         self.vitals.health.ejection(self.limits)
     }
-}
 
-/// See [`Group::takers`]. The clock is looked at once, and only if it has to be.
-#[derive(Debug)]
-pub struct Takers<'a> {
-    group: &'a Group,
-    /// Those too of which no probe said anything yet.
-    awaited: bool,
-    now: OnceCell<Millis>,
-}
+    /// Does something with what is remembered of failures, and has its gate show
+    /// what became of it.
+    fn change<T>(&self, work: impl FnOnce(&mut Passive, PassiveLimits) -> T) -> T {
+        let health = &self.vitals.health;
+        let mut passive = health.lock();
+        let made = work(&mut passive, self.limits);
+        health.publish(&passive);
+        drop(passive);
+        self.vitals.show();
+        made
+    }
 
-impl Takers<'_> {
-    /// Whether the backend at this place takes new requests.
-    #[must_use]
-    pub fn take(&self, place: usize) -> bool {
-        let Some(backend) = self.group.backends.get(place) else { return false };
-        let down =
-            self.group.is_down(backend) && !(self.awaited && backend.vitals.probes.is_awaited());
-        let standing = Standing { down, ..backend.standing() };
-        let now = || *self.now.get_or_init(now);
-        standing.takes_new() && !backend.vitals.health.is_out(backend.limits, now)
+    /// Whether a request may go there; it may be its trial.
+    fn admit(&self) -> bool {
+        self.vitals.health.is_spotless()
+            || self.change(|passive, limits| passive.admit(limits, now()))
     }
 }
 
@@ -146,38 +128,20 @@ impl Group {
         Some(Standing { down, ejected: backend.ejection(), ..backend.standing() })
     }
 
-    /// Who may be picked at this moment for a request that is bound to nobody.
-    #[must_use]
-    pub fn takers(&self) -> Takers<'_> {
-        Takers { group: self, awaited: false, now: OnceCell::new() }
-    }
-
-    /// The same with those that a reload added and of which no probe said anything
-    /// yet: where nobody else is left they are better than nothing.
-    #[must_use]
-    pub fn takers_and_awaited(&self) -> Takers<'_> {
-        Takers { awaited: true, ..self.takers() }
-    }
-
     /// A request is about to go there. False when another worker's is the trial
     /// that there is.
     #[must_use]
     pub fn admit(&self, place: usize) -> bool {
-        self.backends.get(place).is_some_and(|backend| backend.vitals.health.admit(backend.limits))
+        self.backends.get(place).is_some_and(Backend::admit)
     }
 
     /// A request there succeeded.
     pub fn note_success(&self, place: usize) {
         let Some(backend) = self.backends.get(place) else { return };
-        let health = &backend.vitals.health;
-        if health.is_spotless() {
+        if backend.vitals.health.is_spotless() {
             return;
         }
-        let mut passive = health.lock();
-        let back = passive.succeed(backend.limits);
-        health.publish(&passive);
-        drop(passive);
-        if back {
+        if backend.change(Passive::succeed) {
             let (game, group) = (&*self.game, &*self.config.name);
             info!(game, group, backend = &*backend.config.name, "backend serves again");
         }
@@ -186,16 +150,14 @@ impl Group {
     /// A request there failed, by this cause.
     pub fn note_failure(&self, place: usize, blame: Blame, cause: &'static str) {
         let Some(backend) = self.backends.get(place) else { return };
-        let health = &backend.vitals.health;
         let is_out = |other: &&Backend| self.is_down(other) || other.ejection().is_some();
         let out = self.backends.iter().filter(is_out).count();
         let may_eject = (out + 1) * 2 <= self.backends.len();
-        let mut passive = health.lock();
-        let was_out = passive.ejection(backend.limits).is_some();
-        let out = passive.fail(backend.limits, blame, may_eject, now());
-        health.publish(&passive);
-        drop(passive);
-        if out && !was_out {
+        let newly_out = backend.change(|passive, limits| {
+            let was_out = passive.ejection(limits).is_some();
+            passive.fail(limits, blame, may_eject, now()) && !was_out
+        });
+        if newly_out {
             let (game, group) = (&*self.game, &*self.config.name);
             let seconds = backend.config.fail_timeout.as_secs_f32();
             let backend = &*backend.config.name;

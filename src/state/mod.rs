@@ -2,9 +2,11 @@
 //! of a backend outlives snapshots.
 
 mod game;
+mod gate;
 mod group;
 mod health;
 mod identity;
+mod load;
 mod probed;
 mod slot;
 mod snapshot;
@@ -12,8 +14,8 @@ mod sticky;
 mod upstream;
 
 pub use game::{BuildError, Game, Listener, Rule};
+pub use gate::Takers;
 pub use group::{Backend, Group};
-pub use health::Takers;
 pub use identity::Identity;
 pub use probed::{Change, ProbeResult, ProbeStatus};
 pub use slot::Slot;

@@ -55,8 +55,7 @@ pub(super) struct Probes {
     down: AtomicBool,
     /// Only because nothing is known of it yet.
     awaited: AtomicBool,
-    /// Apart: what a pick reads of a thousand backends must lie close together.
-    found: Box<Mutex<Found>>,
+    found: Mutex<Found>,
 }
 
 #[derive(Debug)]
@@ -76,7 +75,7 @@ impl Probes {
         let since = (Instant::now(), SystemTime::now());
         let down = AtomicBool::new(probed.is_down());
         let awaited = AtomicBool::new(probed.is_awaited());
-        let found = Box::new(Mutex::new(Found { probed, since, last: None, good_since: (0, 0) }));
+        let found = Mutex::new(Found { probed, since, last: None, good_since: (0, 0) });
         Probes { down, awaited, found }
     }
 
@@ -138,6 +137,7 @@ impl Backend {
             found.since = (Instant::now(), SystemTime::now());
         }
         self.vitals.probes.publish(&found.probed);
+        self.vitals.show();
         let checked = self.vitals.health.checked();
         let before = if found.good_since.1 == checked { found.good_since.0 } else { 0 };
         let good = if is_good { before + 1 } else { 0 };
@@ -146,6 +146,7 @@ impl Backend {
         let is_reached = good >= thresholds.healthy && self.is_unreachable();
         if to == Some(Transition::Up) || is_reached {
             self.vitals.health.forget();
+            self.vitals.show();
         }
         to.map(|to| Change { to, lasted })
     }

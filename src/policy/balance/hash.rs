@@ -45,6 +45,17 @@ pub(super) fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
+/// The bits of one member for one key, from two words of the key and the member's
+/// seed, all of them from [`mix`]: their product, its upper half folded down
+/// (as wyhash does it). It is asked of every member at every pick, and a third
+/// of [`mix`].
+pub(super) fn blend(key: (u64, u64), seed: u64) -> u64 {
+    let (one, other) = (key.0 ^ seed, key.1.wrapping_add(seed));
+    let upper = (u128::from(one) * u128::from(other)) >> 64;
+    // The upper half of 128 bits fits.
+    one.wrapping_mul(other) ^ u64::try_from(upper).unwrap_or(0)
+}
+
 /// A place in `0..len`, all as likely, from 64 random bits.
 pub(super) fn scale(chance: u64, len: usize) -> usize {
     let product = u128::from(chance) * (len as u128);

@@ -1,7 +1,9 @@
 //! The members of one rank (primaries or backups), and how one of them is
 //! picked.
 
-use super::hash::{distance, mix, scale, unit};
+use std::cmp::Ordering;
+
+use super::hash::{blend, distance, mix, scale, unit};
 use super::{Draw, Member};
 
 /// How often [`Tier::draw`] draws before it scans. With nine of ten members
@@ -26,6 +28,8 @@ pub(super) enum Method {
 pub(super) struct Tier {
     method: Method,
     entries: Box<[Entry]>,
+    /// All have one weight.
+    equal: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,11 +47,14 @@ struct Entry {
 /// A worker's place in the cycle of one tier.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Turn {
-    /// [`Method::Rotate`]: the entry to begin with.
+    /// [`Method::Rotate`], and [`Method::LeastLoaded`] where all weights are
+    /// equal: the entry to begin with.
     next: usize,
     /// [`Tier::smooth`]: what each entry is owed, in units of weight. Their sum
     /// stays 0.
     credits: Vec<i64>,
+    /// [`Method::LeastLoaded`]: the entries that are tied. Kept for its memory.
+    tied: Vec<usize>,
 }
 
 impl Turn {
@@ -57,6 +64,7 @@ impl Turn {
         let mut turn = Self::default();
         match tier.method {
             Method::Rotate => turn.next = scale(chance, tier.entries.len()),
+            Method::LeastLoaded if tier.equal => turn.next = scale(chance, tier.entries.len()),
             Method::Smooth | Method::LeastLoaded => {
                 for _ in 0..scale(chance, tier.cycle().min(tier.affordable())) {
                     tier.smooth(&mut turn, |_| true);
@@ -65,6 +73,14 @@ impl Turn {
             Method::TwoChoices | Method::Rendezvous => {}
         }
         turn
+    }
+
+    /// Makes one of another tier begin anew.
+    fn fit(&mut self, tier: &Tier) {
+        if self.credits.len() != tier.entries.len() {
+            self.credits.clear();
+            self.credits.resize(tier.entries.len(), 0);
+        }
     }
 }
 
@@ -90,7 +106,7 @@ impl Tier {
             Method::Smooth if equal => Method::Rotate,
             other => other,
         };
-        Self { method, entries }
+        Self { method, entries, equal }
     }
 
     pub(super) fn pick(
@@ -103,6 +119,7 @@ impl Tier {
         match self.method {
             Method::Rotate => self.rotate(turn, available),
             Method::Smooth => self.smooth(turn, |entry| available(entry.place)),
+            Method::LeastLoaded if self.equal => self.least_of_equals(turn, available, load),
             Method::LeastLoaded => self.least_loaded(turn, available, load),
             Method::TwoChoices => self.two_choices(draw.chance, available, load),
             Method::Rendezvous => self.rendezvous(draw.key, available),
@@ -135,10 +152,7 @@ impl Tier {
     /// nginx's smooth weighted round robin among the eligible: each gets its
     /// weight, the first of the richest is picked and pays for all.
     fn smooth(&self, turn: &mut Turn, eligible: impl Fn(&Entry) -> bool) -> Option<usize> {
-        if turn.credits.len() != self.entries.len() {
-            turn.credits.clear();
-            turn.credits.resize(self.entries.len(), 0);
-        }
+        turn.fit(self);
         let mut total = 0;
         let mut richest: Option<(&mut i64, usize)> = None;
         for (entry, credit) in self.entries.iter().zip(&mut turn.credits) {
@@ -156,6 +170,35 @@ impl Tier {
         Some(place)
     }
 
+    /// The smallest load; the next one, going round, of those that are tied: that
+    /// is the smooth order where weights are equal, and one look at each.
+    fn least_of_equals(
+        &self,
+        turn: &mut Turn,
+        available: &impl Fn(usize) -> bool,
+        load: &impl Fn(usize) -> u32,
+    ) -> Option<usize> {
+        let next = turn.next.min(self.entries.len());
+        let (before, from) = self.entries.split_at_checked(next)?;
+        let mut least: Option<(u32, usize, usize)> = None;
+        for (steps, entry) in from.iter().chain(before).enumerate() {
+            if !available(entry.place) {
+                continue;
+            }
+            let load = load(entry.place);
+            if least.is_none_or(|(least, ..)| load < least) {
+                least = Some((load, steps, entry.place));
+                if load == 0 {
+                    break;
+                }
+            }
+        }
+        let (_, steps, place) = least?;
+        let after = next + steps + 1;
+        turn.next = if after >= self.entries.len() { after - self.entries.len() } else { after };
+        Some(place)
+    }
+
     /// The smallest load for its weight; ties by [`Self::smooth`].
     fn least_loaded(
         &self,
@@ -164,29 +207,49 @@ impl Tier {
         load: &impl Fn(usize) -> u32,
     ) -> Option<usize> {
         let mut least: Option<(&Entry, u32)> = None;
-        let mut tied = false;
-        for entry in self.entries.iter().filter(|entry| available(entry.place)) {
+        turn.tied.clear();
+        for (at, entry) in self.entries.iter().enumerate() {
+            if !available(entry.place) {
+                continue;
+            }
             let load = load(entry.place);
             let against =
                 |(best, least): (&Entry, u32)| burden(load, best).cmp(&burden(least, entry));
             match least.map(against) {
-                None | Some(std::cmp::Ordering::Less) => {
+                None | Some(Ordering::Less) => {
                     least = Some((entry, load));
-                    tied = false;
+                    turn.tied.clear();
+                    turn.tied.push(at);
                 }
-                Some(std::cmp::Ordering::Equal) => tied = true,
-                Some(std::cmp::Ordering::Greater) => {}
+                Some(Ordering::Equal) => turn.tied.push(at),
+                Some(Ordering::Greater) => {}
             }
         }
-        let (best, least) = least?;
-        if !tied {
-            return Some(best.place);
+        match turn.tied.len() {
+            0 | 1 => least.map(|(best, _)| best.place),
+            _ => self.smooth_tied(turn),
         }
-        let among = |entry: &Entry| {
-            available(entry.place) && burden(load(entry.place), best) == burden(least, entry)
-        };
-        // Loads move meanwhile: where nobody is tied any more, the best seen.
-        self.smooth(turn, among).or(Some(best.place))
+    }
+
+    /// [`Self::smooth`] among those that are tied.
+    fn smooth_tied(&self, turn: &mut Turn) -> Option<usize> {
+        turn.fit(self);
+        let Turn { credits, tied, .. } = turn;
+        let mut total = 0;
+        let mut richest: Option<(i64, usize, usize)> = None;
+        for at in tied.iter().copied() {
+            let (Some(entry), Some(credit)) = (self.entries.get(at), credits.get_mut(at)) else {
+                continue;
+            };
+            *credit += i64::from(entry.weight);
+            total += i64::from(entry.weight);
+            if richest.is_none_or(|(most, ..)| *credit > most) {
+                richest = Some((*credit, at, entry.place));
+            }
+        }
+        let (_, at, place) = richest?;
+        *credits.get_mut(at)? -= total;
+        Some(place)
     }
 
     /// Of two by chance the one with the smaller load for its weight; the
@@ -237,11 +300,11 @@ impl Tier {
     /// each its exact share): who is nearest to the key takes it. Each one's
     /// distance is its own, so who comes or goes moves nobody else.
     fn rendezvous(&self, key: u64, available: &impl Fn(usize) -> bool) -> Option<usize> {
-        let key = mix(key);
+        let key = (mix(key), mix(!key));
         let mut nearest = f64::INFINITY;
         let mut picked = None;
         for entry in &self.entries {
-            let gap = unit(mix(key ^ entry.seed));
+            let gap = unit(blend(key, entry.seed));
             // -ln(1 - gap) is never below gap: most are out without it.
             if gap * entry.share >= nearest {
                 continue;

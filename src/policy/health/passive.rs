@@ -14,14 +14,12 @@ pub struct PassiveLimits {
 }
 
 impl PassiveLimits {
-    /// Whether so many failures, the last of them then, keep a backend out;
-    /// `now` is asked for only if it matters. The same as
-    /// [`Passive::is_eligible`], of what can be read without a lock.
+    /// The last moment at which so many failures, the last of them then, keep a
+    /// backend out. The same as [`Passive::is_eligible`], ahead of time.
     #[must_use]
-    pub fn keeps_out(self, fails: u32, checked: Millis, now: impl FnOnce() -> Millis) -> bool {
-        self.max_fails > 0
-            && fails >= self.max_fails
-            && now().saturating_sub(checked) <= self.fail_timeout
+    pub fn out_until(self, fails: u32, checked: Millis) -> Option<Millis> {
+        let is_ejected = self.max_fails > 0 && fails >= self.max_fails;
+        is_ejected.then(|| checked.saturating_add(self.fail_timeout))
     }
 }
 

@@ -32,7 +32,8 @@ fn what_is_read_without_a_lock_says_the_same() {
         for at in [0, 5, 9_000, 30_000, 30_001, 45_000] {
             refused(&mut passive, limits, at);
             for now in [at, at + 1, at + 9_999, at + 10_000, at + 10_001, at + 50_000] {
-                let out = limits.keeps_out(passive.fails(), passive.checked(), || now);
+                let until = limits.out_until(passive.fails(), passive.checked());
+                let out = until.is_some_and(|until| now <= until);
                 assert_eq!(!out, passive.is_eligible(limits, now), "{limits:?} {at} {now}");
             }
         }
