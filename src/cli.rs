@@ -15,7 +15,7 @@ use crate::control::handover::{Heir, Launch};
 use crate::control::reload::{Options, Report};
 use crate::control::server::Occasion;
 use crate::control::status::Status;
-use crate::control::{client, demo, secret, server};
+use crate::control::{client, demo, secret, server, why};
 
 /// An HTTP and HTTPS reverse proxy for many games on one address
 #[derive(Debug, Parser)]
@@ -64,6 +64,14 @@ enum Command {
     Upgrade {
         /// The new binary [default: the path the running one was started from]
         binary: Option<PathBuf>,
+    },
+    /// Explain one request that failed or was retried, by the id its answer and the log have
+    Why {
+        /// 16 hexadecimal digits
+        request_id: String,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// What runs
     Status {
@@ -114,6 +122,7 @@ pub fn main() -> ExitCode {
             reload(&cli, options, json)
         }
         Command::Upgrade { ref binary } => upgrade(&cli, binary.as_deref()),
+        Command::Why { ref request_id, json } => why(&cli, request_id, json),
         Command::Status { json } => status(&cli, json),
         Command::Secret { command: SecretCommand::Rotate { after } } => rotate(&cli, after),
     };
@@ -279,6 +288,29 @@ fn upgrade(cli: &Cli, binary: Option<&Path>) -> ExitCode {
         }
         Err(error) => fail(&error),
     }
+}
+
+fn why(cli: &Cli, request_id: &str, json: bool) -> ExitCode {
+    if !request_id.bytes().all(|byte| byte.is_ascii_graphic() && !b"#%&?".contains(&byte)) {
+        return fail(&"a request id is one word, as the answer's body and the log have it");
+    }
+    let target = format!("/request.json?{request_id}");
+    let line = match client::ask(&cli.state_dir(&cli.config_dir()), "GET", &target) {
+        Ok(line) => line,
+        Err(error) => return fail(&error),
+    };
+    let text = match json {
+        true => String::from_utf8_lossy(&line).into_owned() + "\n",
+        false => match why::explained(&line) {
+            Ok(text) => text,
+            Err(error) => {
+                return fail(&format!("the running lockgate is of another version: {error}"));
+            }
+        },
+    };
+    // As in `reload`.
+    let _ = write!(io::stdout().lock(), "{text}");
+    ExitCode::SUCCESS
 }
 
 fn status(cli: &Cli, json: bool) -> ExitCode {

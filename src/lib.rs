@@ -36,9 +36,9 @@
 //! |---|---|---|
 //! | [`policy`] | decisions: no I/O, no clock, no dice | nothing |
 //! | [`http1`] | the grammar of HTTP/1.1, both directions, no I/O | nothing |
-//! | `telemetry` | logs: written by all, reading none | nothing |
+//! | `telemetry` | numbers and logs: written by all, reading none | nothing |
 //! | [`config`] | files to a valid model, with diagnostics | policy |
-//! | [`state`] | what runs now: one [`state::Live`] cell | config, policy |
+//! | [`state`] | what runs now: one [`state::Live`] cell | config, policy, telemetry |
 //! | `proxy` | the data plane | state, config, policy, http1, telemetry |
 //! | [`control`] | starts and ends it all | everything above |
 //!
@@ -70,6 +70,6 @@ pub mod http1;
 pub mod policy;
 mod proxy;
 pub mod state;
-mod telemetry;
+pub mod telemetry;
 
 pub use proxy::{Cause, Phase};

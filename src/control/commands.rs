@@ -201,13 +201,24 @@ async fn respond(
                 _ => (StatusCode::SERVICE_UNAVAILABLE, b"lockgate is stopping\n".to_vec()),
             }
         }
+        (&Method::GET, "/request.json") => match status.asker.get() {
+            Some(asker) => match asker.recall(request.uri().query().unwrap_or_default()).await {
+                Some(line) => (StatusCode::OK, line.into_bytes()),
+                None => (
+                    StatusCode::NOT_FOUND,
+                    b"no request of this id among the last that failed or were retried\n".to_vec(),
+                ),
+            },
+            None => (StatusCode::SERVICE_UNAVAILABLE, b"not ready\n".to_vec()),
+        },
         (&Method::GET, "/status.json") => match status.asker.get() {
             Some(asker) => (StatusCode::OK, asker.json().await.into_bytes()),
             None => (StatusCode::SERVICE_UNAVAILABLE, b"not ready\n".to_vec()),
         },
         _ => (
             StatusCode::NOT_FOUND,
-            b"404 there are GET /status.json, POST /reload and POST /upgrade\n".to_vec(),
+            b"404 there are GET /status.json and /request.json?ID, POST /reload and /upgrade\n"
+                .to_vec(),
         ),
     };
     let mut response = Response::new(Full::new(body.into()));

@@ -20,3 +20,4 @@ mod signals;
 mod sockets;
 pub mod status;
 mod upgrade;
+pub mod why;

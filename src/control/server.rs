@@ -170,6 +170,7 @@ fn prepare(start: Start, launch: Launch<'_>) -> Result<Prepared, String> {
         live: Live::new(snapshot),
         connections: AtomicUsize::new(0),
         max_connections,
+        workers,
     });
     Ok(Prepared { process, workers, estate, directory, looked, keeper, bound, shared })
 }

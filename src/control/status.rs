@@ -190,6 +190,20 @@ impl Asker {
         serde_json::to_string_pretty(&status).unwrap_or_default()
     }
 
+    /// What was told of the request of this id, by the worker that had it.
+    pub(super) async fn recall(&self, id: &str) -> Option<String> {
+        let id: Arc<str> = id.into();
+        for worker in self.workers.iter() {
+            let (reply, answer) = oneshot::channel();
+            let _ = worker.send(Message::Recall(Arc::clone(&id), reply));
+            let told = timeout(PATIENCE, answer).await.ok().and_then(Result::ok).flatten();
+            if told.is_some() {
+                return told;
+            }
+        }
+        None
+    }
+
     /// All workers at once.
     async fn ask(&self) -> Vec<Census> {
         let asked: Vec<_> = self

@@ -229,6 +229,11 @@ impl Pump {
         replayable
     }
 
+    /// Bytes of content so far.
+    pub(super) fn content_len(&self) -> u64 {
+        self.content
+    }
+
     /// Content was received.
     pub(super) fn has_content(&self) -> bool {
         self.content > 0

@@ -17,8 +17,9 @@ use super::error::{Cause, Failure, Phase};
 use super::forward::{Attempt, Cut};
 use super::headers::{self, ResponseForm};
 use super::message::{Cx, Peer, Request};
+use super::record::{self, Outcome};
 use super::request::{self, Response};
-use super::respond::{self, Answer};
+use super::respond::{self, Answer, Place};
 use super::tunnel::Tunnel;
 use super::worker::{Seat, Worker};
 use crate::config::Limits;
@@ -175,7 +176,8 @@ async fn exchange(
         !matches!(request.head.framing, RequestFraming::None | RequestFraming::Length(0));
     let served_by = request::serve(cx, &request, client).await;
     let mut last = false;
-    if let Some(listener) = served_by.listener {
+    let place = served_by.place;
+    if let Some(listener) = place.map(|place| place.listener) {
         *times = Times::of(listener);
         last = listener.config.max_requests.is_some_and(|max| *served >= max);
     }
@@ -186,9 +188,14 @@ async fn exchange(
         }
         Response::Own(answer) => {
             let head = &request.head;
-            send(cx, client, &answer, head.method, head.version, may_stay).await
+            let after = send(cx, client, &answer, head.method, head.version, may_stay).await;
+            record::done(cx, Some(&request), place, None, answer.outcome(head.method));
+            after
         }
-        Response::Nobody => After::Reset,
+        Response::Nobody => {
+            record::done(cx, Some(&request), place, None, Outcome::NOBODY);
+            After::Reset
+        }
     }
 }
 
@@ -248,7 +255,9 @@ async fn refuse(cx: Cx<'_>, client: &mut Client, failure: Failure) -> After {
     respond::log(cx, None, None, &failure, id);
     let answer = respond::error(&failure, id, false);
     client.body_pending = true;
-    send(cx, client, &answer, Method::Get, Version::Http11, false).await
+    let after = send(cx, client, &answer, Method::Get, Version::Http11, false).await;
+    record::done(cx, None, None, Some(failure.cause), answer.outcome(Method::Get));
+    after
 }
 
 /// Sends an answer of lockgate's own.
@@ -317,7 +326,10 @@ async fn forward_response(
         Some(())
     });
     let Some((response, ())) = taken else { return After::Reset };
+    let place = Some(Place::of(&attempt.route, Some(attempt.picked.group)));
+    request.trace.received.set(attempt.upload.content_len());
     if response.status == 101 {
+        record::done(cx, Some(request), place, None, Outcome { status: 101, sent: 0 });
         return After::Tunnel(Box::new(attempt.into_tunnel(out)));
     }
     let framing = match chunked {
@@ -325,7 +337,11 @@ async fn forward_response(
         false => Framing::Plain,
     };
     let mut download = attempt.pump_down(&response, framing, out);
-    match attempt.download(cx, request, client, &mut download).await {
+    let whole = attempt.download(cx, request, client, &mut download).await;
+    request.trace.received.set(attempt.upload.content_len());
+    let outcome = Outcome { status: response.status, sent: download.content_len() };
+    record::done(cx, Some(request), place, None, outcome);
+    match whole {
         Ok(()) => {
             attempt.release(cx, Instant::now());
             after(client, stay).await

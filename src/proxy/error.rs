@@ -67,41 +67,77 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The name in log lines.
+    /// The names in log and metrics, by [`Cause::number`].
+    pub const NAMES: [&str; 28] = [
+        "connect_refused",
+        "connect_timeout",
+        "connect_error",
+        "dns",
+        "tls_handshake",
+        "closed_before_header",
+        "header_timeout",
+        "invalid_header",
+        "body_closed",
+        "body_timeout",
+        "http_500",
+        "http_502",
+        "http_503",
+        "http_504",
+        "http_403",
+        "http_404",
+        "http_429",
+        "http_status",
+        "no_available_backend",
+        "budget_spent",
+        "limit",
+        "no_rule",
+        "misdirected",
+        "denied",
+        "malformed",
+        "client_timeout",
+        "client_gone",
+        "stopping",
+    ];
+
+    /// Which of [`Cause::NAMES`] is its.
+    #[must_use]
+    pub fn number(self) -> usize {
+        match self {
+            Cause::ConnectRefused => 0,
+            Cause::ConnectTimeout => 1,
+            Cause::ConnectError => 2,
+            Cause::Dns => 3,
+            Cause::TlsHandshake => 4,
+            Cause::ClosedBeforeHeader => 5,
+            Cause::HeaderTimeout => 6,
+            Cause::InvalidHeader => 7,
+            Cause::BodyClosed => 8,
+            Cause::BodyTimeout => 9,
+            Cause::Status(500) => 10,
+            Cause::Status(502) => 11,
+            Cause::Status(503) => 12,
+            Cause::Status(504) => 13,
+            Cause::Status(403) => 14,
+            Cause::Status(404) => 15,
+            Cause::Status(429) => 16,
+            Cause::Status(_) => 17,
+            Cause::NoAvailableBackend => 18,
+            Cause::BudgetSpent => 19,
+            Cause::Limit | Cause::UriTooLong | Cause::HeaderTooLarge | Cause::BodyTooLarge => 20,
+            Cause::NoRule => 21,
+            Cause::Misdirected => 22,
+            Cause::Denied => 23,
+            Cause::Method | Cause::Malformed => 24,
+            Cause::ClientTimeout => 25,
+            Cause::ClientGone => 26,
+            Cause::Stopping => 27,
+        }
+    }
+
+    /// The name in log lines and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Cause::ConnectRefused => "connect_refused",
-            Cause::ConnectTimeout => "connect_timeout",
-            Cause::ConnectError => "connect_error",
-            Cause::Dns => "dns",
-            Cause::TlsHandshake => "tls_handshake",
-            Cause::ClosedBeforeHeader => "closed_before_header",
-            Cause::HeaderTimeout => "header_timeout",
-            Cause::InvalidHeader => "invalid_header",
-            Cause::BodyClosed => "body_closed",
-            Cause::BodyTimeout => "body_timeout",
-            Cause::Status(500) => "http_500",
-            Cause::Status(502) => "http_502",
-            Cause::Status(503) => "http_503",
-            Cause::Status(504) => "http_504",
-            Cause::Status(403) => "http_403",
-            Cause::Status(404) => "http_404",
-            Cause::Status(429) => "http_429",
-            Cause::Status(_) => "http_status",
-            Cause::NoAvailableBackend => "no_available_backend",
-            Cause::BudgetSpent => "budget_spent",
-            Cause::Limit | Cause::UriTooLong | Cause::HeaderTooLarge | Cause::BodyTooLarge => {
-                "limit"
-            }
-            Cause::NoRule => "no_rule",
-            Cause::Misdirected => "misdirected",
-            Cause::Denied => "denied",
-            Cause::Method | Cause::Malformed => "malformed",
-            Cause::ClientTimeout => "client_timeout",
-            Cause::ClientGone => "client_gone",
-            Cause::Stopping => "stopping",
-        }
+        Cause::NAMES.get(self.number()).copied().unwrap_or_default()
     }
 
     /// The status the client gets while no response header was sent; 499 is
@@ -133,6 +169,11 @@ impl Cause {
             Cause::Limit | Cause::Stopping => 503,
             Cause::HeaderTimeout | Cause::BodyTimeout => 504,
         }
+    }
+
+    /// What an attempt can fail of.
+    pub(super) fn is_of_attempt(self) -> bool {
+        self.number() <= Cause::Status(0).number()
     }
 
     /// The client did it, not lockgate and no backend.
@@ -275,6 +316,20 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_cause_has_a_number_of_its_own_that_is_counted() {
+        use crate::telemetry::counts::CAUSES;
+        assert!(Cause::NAMES.len() <= CAUSES);
+        let numbers: std::collections::BTreeSet<usize> = ALL
+            .into_iter()
+            .chain([Cause::ClientGone, Cause::Stopping, Cause::Status(418)])
+            .map(Cause::number)
+            .collect();
+        assert!(numbers.into_iter().eq(0..Cause::NAMES.len()));
+        assert_eq!(Cause::Status(418).name(), "http_status");
+        assert_eq!((Cause::Stopping.name(), Cause::Dns.name()), ("stopping", "dns"));
+    }
 
     #[test]
     fn only_4xx_and_5xx_answer_a_failure() {

@@ -106,7 +106,12 @@ pub(super) fn attempt<'a>(
     fresh: bool,
     client: &mut impl Downstream,
 ) -> impl Future<Output = Result<Box<Attempt<'a>>, Box<Failed<'a>>>> {
-    let start = Instant::now();
+    // The first attempt begins with the request.
+    let start = match request.trace.last() {
+        None if !request.trace.is_retried() => request.trace.start,
+        _ => Instant::now(),
+    };
+    request.trace.begin(picked.place, start);
     let mut head = Buffer::small();
     headers::write_request(&mut head, cx, request, &route, picked.group.config.keepalive);
     // What is captured is used where it lies; an `async fn` keeps what it takes
@@ -119,6 +124,9 @@ pub(super) fn attempt<'a>(
                 return Err(Box::new(Failed { failure, picked, upload, sent, stale, start }));
             }
         };
+        if !opened.reused {
+            request.trace.connected();
+        }
         let framing = match (&opened.upstream, request.head.framing) {
             (Upstream::Http2(_), _) => Framing::Frames,
             (_, RequestFraming::Chunked) => Framing::Chunked { trailers: true },
@@ -144,7 +152,10 @@ pub(super) fn attempt<'a>(
             upstream: opened.upstream,
         });
         match poll_fn(|task| attempt.poll_response(task, request, client)).await {
-            Ok(()) => Ok(attempt),
+            Ok(()) => {
+                request.trace.answered(attempt.status());
+                Ok(attempt)
+            }
             Err(failure) => Err(attempt.failed(failure, opened.reused)),
         }
     }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::buffer::{Buffer, FieldList};
+use super::trace::Trace;
 use super::worker::{View, Worker};
 use crate::http1::{
     Field, Known, Method, RequestFraming, RequestHead, Span, Target, Version, is_nominated,
@@ -26,6 +27,7 @@ pub(super) struct Request {
     pub(super) framed: bool,
     /// Only of one of which something is told.
     id: OnceCell<u64>,
+    pub(super) trace: Trace,
 }
 
 impl Request {
@@ -34,7 +36,8 @@ impl Request {
             && head.version == Version::Http11
             && head.framing == RequestFraming::None
             && is_websocket(bytes.filled(), &fields);
-        Request { bytes, fields, head, websocket, framed: true, id: OnceCell::new() }
+        let (id, trace) = (OnceCell::new(), Trace::new());
+        Request { bytes, fields, head, websocket, framed: true, id, trace }
     }
 
     /// The head was written by us; the body comes without HTTP/1's framing.
@@ -140,6 +143,9 @@ pub(super) struct Peer {
 pub(super) struct TlsFacts {
     /// Whose certificate was shown.
     pub(super) identity: Arc<Identity>,
+    /// By their names in RFC 8446 and its registry.
+    pub(super) version: &'static str,
+    pub(super) cipher: &'static str,
     /// The name the client asked for, lower-cased.
     pub(super) name: Option<Box<str>>,
 }

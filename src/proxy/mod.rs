@@ -9,6 +9,8 @@
 //!    [`forward`] is one such attempt, over a connection of the [`pool`],
 //! 6. [`respond`] answers what lockgate answers itself.
 //!
+//! What was noted of it on the way ([`trace`]) is told when it is done ([`record`]).
+//!
 //! [`body`] moves bodies, [`tunnel`] what follows a switch of protocols, [`headers`] writes heads, [`mod@error`] lists what can go
 //! wrong. A [`worker`] is what the requests of one [`thread`](mod@thread) share; there a
 //! request is from its first byte to its last.
@@ -33,6 +35,9 @@ mod upstream;
 mod verified;
 // 6.
 mod respond;
+
+mod record;
+mod trace;
 
 mod body;
 mod buffer;
@@ -89,6 +94,8 @@ pub(crate) enum Order {
 pub(crate) enum Message {
     /// Who was here?
     Census(oneshot::Sender<Census>),
+    /// What was told of the request of this id, if it failed or was retried?
+    Recall(Arc<str>, oneshot::Sender<Option<String>>),
     /// Give me second handles of all sockets that you accept on (`None`: that
     /// fails).
     Sockets(oneshot::Sender<Option<Vec<OwnedFd>>>),

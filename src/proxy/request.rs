@@ -10,7 +10,7 @@ use super::retry;
 use super::route::{self, Route};
 use crate::config::Action;
 use crate::http1::RequestFraming;
-use crate::state::{Group, Listener};
+use crate::state::Group;
 
 /// What the client gets.
 #[derive(Debug)]
@@ -23,11 +23,11 @@ pub(super) enum Response<'a> {
     Nobody,
 }
 
-/// A response, and the listener it comes from when one was found.
+/// A response, and where it comes from when that was found.
 #[derive(Debug)]
 pub(super) struct Served<'a> {
     pub(super) response: Response<'a>,
-    pub(super) listener: Option<&'a Listener>,
+    pub(super) place: Option<Place<'a>>,
 }
 
 /// Serves a request up to the header of its response. Every failure becomes a
@@ -40,17 +40,19 @@ pub(super) async fn serve<'a>(
     let (port, listener) = match route::listener(cx, request) {
         Ok(found) => found,
         Err(failure) => {
-            return Served { response: fail(cx, request, None, &failure), listener: None };
+            return Served { response: fail(cx, request, None, &failure), place: None };
         }
     };
-    let response = match route::rule(cx, request, port, listener) {
-        Ok(route) => act(cx, request, route, client).await,
+    match route::rule(cx, request, port, listener) {
+        Ok(route) => {
+            let place = Place::of(&route, route.rule.group.as_deref());
+            Served { response: act(cx, request, route, client).await, place: Some(place) }
+        }
         Err((client, failure)) => {
-            let place = Place { listener, group: None, client };
-            fail(cx, request, Some(place), &failure)
+            let place = Some(Place { listener, rule: None, group: None, client });
+            Served { response: fail(cx, request, place, &failure), place }
         }
-    };
-    Served { response, listener: Some(listener) }
+    }
 }
 
 /// Does what the rule says.

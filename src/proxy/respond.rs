@@ -7,16 +7,17 @@ use super::buffer::Buffer;
 use super::error::{Cause, Failure};
 use super::headers::{is_edited, push_connection, push_edits, push_field, push_length};
 use super::message::{Cx, Request};
+use super::record::Outcome;
 use super::route::Route;
 use crate::config::{HeaderEdits, Protocol, Redirect, RedirectTarget};
 use crate::http1::{Method, Version};
-use crate::state::{Group, Listener};
+use crate::state::{Group, Listener, Rule};
 use crate::telemetry::failures::FailureLine;
 
 /// A response of lockgate's own.
 #[derive(Debug)]
 pub(super) struct Answer {
-    status: u16,
+    pub(super) status: u16,
     /// Field names and values besides those every answer has.
     fields: Vec<(&'static str, Vec<u8>)>,
     edits: HeaderEdits,
@@ -29,6 +30,7 @@ pub(super) struct Answer {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'a> {
     pub(super) listener: &'a Listener,
+    pub(super) rule: Option<&'a Rule>,
     pub(super) group: Option<&'a Group>,
     /// The address the request counts as coming from.
     pub(super) client: IpAddr,
@@ -36,7 +38,7 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub(super) fn of(route: &Route<'a>, group: Option<&'a Group>) -> Place<'a> {
-        Place { listener: route.listener, group, client: route.client }
+        Place { listener: route.listener, rule: Some(route.rule), group, client: route.client }
     }
 }
 
@@ -157,6 +159,15 @@ pub(super) fn write(
     }
 }
 
+impl Answer {
+    /// What the client gets of it.
+    pub(super) fn outcome(&self, method: Method) -> Outcome {
+        let bodiless = matches!(self.status, 204 | 304) || method == Method::Head;
+        let sent = if bodiless { 0 } else { self.body.len() as u64 };
+        Outcome { status: self.status, sent }
+    }
+}
+
 /// Writes the log line of a failure.
 pub(super) fn log(
     cx: Cx<'_>,
@@ -170,6 +181,9 @@ pub(super) fn log(
         let more = if shown.len() < bytes.len() { "..." } else { "" };
         format!("{}{more}", shown.escape_ascii())
     };
+    if let Some(request) = request {
+        request.trace.failed(failure);
+    }
     let group = place.and_then(|place| place.group);
     // Scanners must not hide an outage: what clients do wrong has a share of
     // the lines of its own.

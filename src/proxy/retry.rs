@@ -149,12 +149,14 @@ impl<'a, 'r> Tries<'a, 'r> {
     fn failed(&mut self, failed: Failed<'a>) -> Step<'a> {
         let Failed { failure, picked, upload, sent, stale, start } = failed;
         let failure = failure.at(picked.backend);
+        self.request.trace.received.set(upload.content_len());
         let Some(kind) = kind(failure.cause) else { return self.give_up(failure) };
         let outcome = retry::Failed { kind, sent, stale };
         self.sent_to += u32::from(sent);
         let next = self.next(outcome, &upload, start);
         if next == Next::Again {
             self.sent_to -= u32::from(sent);
+            self.request.trace.attempt_failed(&failure);
             return Step::Again(picked, upload);
         }
         // What is left of the keep-alive race is no failure of the backend.
@@ -231,6 +233,7 @@ impl<'a, 'r> Tries<'a, 'r> {
     }
 
     fn log(&self, failure: &Failure) {
+        self.request.trace.attempt_failed(failure);
         let place = Place::of(&self.route, Some(self.group));
         respond::log_attempt(self.cx, self.request, place, failure);
     }

@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 use super::headers::Line;
 use super::message::Request;
+use super::trace::Stickiness;
 use super::worker::Worker;
 use crate::config::Protocol;
 use crate::http1::{Field, Known, ResponseHead};
@@ -47,6 +48,11 @@ impl<'a> Binding<'a> {
             }
         }
         worker.sticky.note(verdict);
+        request.trace.sticky.set(Some(match verdict {
+            None => Stickiness::Absent,
+            Some(Ok(bound)) => Stickiness::Bound(bound.backend),
+            Some(Err(reject)) => Stickiness::Rejected(reject),
+        }));
         let bound = verdict.and_then(Result::ok);
         let tag = match bound {
             Some(bound) => bound.tag,

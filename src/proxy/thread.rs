@@ -118,6 +118,9 @@ async fn obey(
                 // Who asked may have given up.
                 let _ = reply.send(Census { players, cookies: worker.sticky.get() });
             }
+            Message::Recall(id, reply) => {
+                let _ = reply.send(worker.recent.find(&id));
+            }
             Message::Sockets(reply) => {
                 let _ = reply.send(second_handles(&tended));
             }

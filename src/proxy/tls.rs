@@ -81,7 +81,16 @@ async fn accept(
     };
     let mut stream = start.into_stream(Arc::clone(&identity.server)).await?;
     stream.get_mut().1.set_buffer_limit(Some(SEND_BUFFER));
-    peer.tls = Some(TlsFacts { identity, name: name.map(|name| name.as_str().into()) });
+    let settled = &stream.get_ref().1;
+    peer.tls = Some(TlsFacts {
+        identity,
+        version: settled.protocol_version().and_then(|one| one.as_str()).unwrap_or_default(),
+        cipher: settled
+            .negotiated_cipher_suite()
+            .and_then(|suite| suite.suite().as_str())
+            .unwrap_or_default(),
+        name: name.map(|name| name.as_str().into()),
+    });
     Ok(Some(Stream::Tls(Box::new(TlsStream::from(stream)))))
 }
 

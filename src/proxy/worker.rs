@@ -14,11 +14,13 @@ use tokio::time::Instant;
 use super::http2::upstream::Shared as SharedUpstream;
 use super::players::Players;
 use super::pool::Pool;
+use super::record::Recent;
 use super::sticky::StickyCounts;
 use super::verified::Verified;
 use crate::policy::balance::Cursor;
 use crate::policy::sticky::Seconds;
 use crate::state::{Group, Live, Snapshot};
+use crate::telemetry::counts::Lane;
 use crate::telemetry::failures::FailureLog;
 
 /// What all workers share.
@@ -30,6 +32,8 @@ pub(crate) struct Shared {
     pub connections: AtomicUsize,
     /// The most of them.
     pub max_connections: usize,
+    /// How many workers there are.
+    pub workers: usize,
 }
 
 /// What requests are served by.
@@ -81,6 +85,10 @@ pub(super) struct Worker {
     pub(super) verified: Verified,
     /// Who was on which backend.
     pub(super) players: Players,
+    /// Its own among the counters.
+    pub(super) lane: Lane,
+    /// Requests that failed.
+    pub(super) recent: Recent,
     date: RefCell<(u64, String)>,
 }
 
@@ -96,6 +104,7 @@ impl Worker {
     /// `index` only has to differ between the workers of a process.
     pub(super) fn new(index: usize, shared: Arc<Shared>) -> Worker {
         let seed = seed(index);
+        let lane = Lane { index, of: shared.workers };
         Worker {
             view: RefCell::new(Rc::new(View { snapshot: shared.live.load() })),
             places: RefCell::default(),
@@ -114,6 +123,8 @@ impl Worker {
             sticky: StickyCounts::default(),
             verified: Verified::default(),
             players: Players::default(),
+            lane,
+            recent: Recent::default(),
             date: RefCell::default(),
         }
     }

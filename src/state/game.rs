@@ -10,6 +10,7 @@ use crate::config::{self, Action, Retry, RetryKeys};
 use crate::policy::route::PathTable;
 use crate::policy::sticky::KeyRing;
 use crate::policy::sticky::cookies::CookieNames;
+use crate::telemetry::counts::{Lanes, Requests};
 
 /// A drop-in that serves.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Game {
     pub listeners: Vec<Arc<Listener>>,
     /// In the order of their names.
     pub groups: Vec<Arc<Group>>,
+    /// What clients met outside of its groups.
+    pub requests: Arc<Lanes<Requests>>,
 }
 
 /// A listener with its routing table.
@@ -38,6 +41,8 @@ pub struct Listener {
     /// The cookies of its sticky groups, which no backend gets to see as
     /// clients send them.
     pub cookies: CookieNames,
+    /// The game's.
+    pub requests: Arc<Lanes<Requests>>,
 }
 
 /// A rule, its group resolved.
@@ -94,15 +99,17 @@ impl Game {
             let built = Group::new(Arc::clone(name), Arc::clone(group), secrets, before);
             groups.push(Arc::new(built.map_err(|reason| error(group.line, reason))?));
         }
+        let requests = before.map(|game| Arc::clone(&game.requests)).unwrap_or_default();
         let identities = before.map(|game| game.listeners.as_slice()).unwrap_or_default();
         let mut listeners = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
             let identity = identity(listener, identities);
             let identity = identity.map_err(|reason| error(listener.line, reason))?;
-            let built = Listener::new(Arc::clone(name), Arc::clone(listener), &groups, identity);
+            let (game, config) = (Arc::clone(name), Arc::clone(listener));
+            let built = Listener::new(game, config, &groups, identity, Arc::clone(&requests));
             listeners.push(Arc::new(built.map_err(|reason| error(listener.line, reason))?));
         }
-        Ok(Game { config: Arc::clone(config), listeners, groups })
+        Ok(Game { config: Arc::clone(config), listeners, groups, requests })
     }
 }
 
@@ -132,6 +139,7 @@ impl Listener {
         config: Arc<config::Listener>,
         groups: &[Arc<Group>],
         identity: Option<Arc<Identity>>,
+        requests: Arc<Lanes<Requests>>,
     ) -> Result<Listener, String> {
         let rules: Vec<Rule> = config.rules.iter().map(|rule| Rule::new(rule, groups)).collect();
         let paths = rules
@@ -142,7 +150,7 @@ impl Listener {
         let paths = PathTable::build(paths)
             .map_err(|index| format!("rule {} repeats a path", index + 1))?;
         let cookies = cookies(&rules);
-        Ok(Listener { game, config, paths, rules, identity, cookies })
+        Ok(Listener { game, config, paths, rules, identity, cookies, requests })
     }
 }
 

@@ -19,6 +19,7 @@ use crate::config::{self, AdminState, Upstream};
 use crate::policy::balance::{Balance, Member, Schedule, key_hash};
 use crate::policy::health::{Millis, PassiveLimits, Probed};
 use crate::policy::sticky::{KeyRing, Standing};
+use crate::telemetry::counts::{Attempts, Lanes, Requests};
 
 /// A group of the snapshot: its settings, its backends, and what the balance
 /// computed of them.
@@ -41,6 +42,8 @@ pub struct Group {
     pub(super) replays: Arc<Replays>,
     /// Somebody asks for the load of its backends: `wlc`, `p2c`, or a limit.
     counts_load: bool,
+    /// What its clients met.
+    pub requests: Arc<Lanes<Requests>>,
     pub(super) gates: Gates,
     /// A backend has `max_connections`.
     pub(super) has_caps: bool,
@@ -99,6 +102,7 @@ impl Group {
             slot,
             replays,
             counts_load,
+            requests: before.map(|before| Arc::clone(&before.requests)).unwrap_or_default(),
             gates,
             has_caps,
         })
@@ -170,6 +174,7 @@ pub(super) struct Vitals {
     pub(super) health: Health,
     pub(super) probes: Probes,
     pub(super) views: Views,
+    attempts: Lanes<Attempts>,
 }
 
 impl Vitals {
@@ -184,6 +189,7 @@ impl Vitals {
             health: Health::default(),
             probes: Probes::new(probed),
             views: Views::default(),
+            attempts: Lanes::default(),
         }
     }
 
@@ -221,6 +227,12 @@ impl Backend {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.vitals.id
+    }
+
+    /// What became of the attempts at it.
+    #[must_use]
+    pub fn attempts(&self) -> &Lanes<Attempts> {
+        &self.vitals.attempts
     }
 
     /// A reload took it away: requests that began before run to their end, and

@@ -11,6 +11,7 @@ use super::{BuildError, Game, Group, Listener};
 use crate::config::{self, Config, Process, Protocol};
 use crate::policy::route::HostTable;
 use crate::policy::sticky::KeyRing;
+use crate::telemetry::counts::{Lanes, Requests};
 
 /// Holds the current snapshot. Readers keep what they loaded; it is only ever
 /// replaced as a whole.
@@ -62,6 +63,8 @@ pub struct Snapshot {
     pub ports: Vec<Port>,
     /// In lexical order of their files.
     pub games: Vec<Arc<Game>>,
+    /// What clients met that asked for no game of ours.
+    pub requests: Arc<Lanes<Requests>>,
 }
 
 /// A listening port and who is served on it.
@@ -127,7 +130,9 @@ impl Snapshot {
         }
         let generation = before.map_or(1, |before| before.generation + 1);
         let ports = ports.into_values().collect();
-        (Snapshot { generation, process: config.process, secrets, ports, games }, errors)
+        let requests = before.map(|before| Arc::clone(&before.requests)).unwrap_or_default();
+        let process = config.process;
+        (Snapshot { generation, process, secrets, ports, games, requests }, errors)
     }
 
     /// All groups of all games.

@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http1", &[]),
     ("telemetry", &[]),
     ("config", &["policy"]),
-    ("state", &["config", "policy"]),
+    ("state", &["config", "policy", "telemetry"]),
     ("proxy", &["state", "config", "policy", "http1", "telemetry"]),
     ("control", &["proxy", "state", "config", "policy", "http1", "telemetry"]),
 ];

@@ -49,3 +49,4 @@ mod tls;
 mod upgrade;
 mod upstream_tls;
 mod websocket;
+mod why;

@@ -34,6 +34,7 @@ use super::deadline::Deadline;
 use super::error::{Cause, Failure, Phase};
 use super::forward::Attempt;
 use super::message::{Cx, Peer, Request};
+use super::record::{self, Outcome};
 use super::request::{self, Response};
 use super::respond::{self, Answer, Place};
 use super::tunnel::Tunnel;
@@ -307,7 +308,8 @@ fn exchange<'a>(
                 Err(failure) => return refuse(cx, &mut client, failure),
             };
             let served = request::serve(cx, request, &mut client).await;
-            if let Some(listener) = served.listener {
+            let place = served.place;
+            if let Some(listener) = place.map(|place| place.listener) {
                 idle.set(listener.config.idle_timeout);
                 most.set(listener.config.max_requests.unwrap_or(u64::MAX));
             }
@@ -316,12 +318,15 @@ fn exchange<'a>(
                     forward_response(cx, request, &mut client, attempt).await
                 }
                 Response::Own(answer) => {
-                    let end = send(cx, &mut client, &answer, request.head.method);
+                    let method = request.head.method;
+                    let end = send(cx, &mut client, &answer, method);
+                    record::done(cx, Some(request), place, None, answer.outcome(method));
                     client.decline_rest().await;
                     Forwarded::End(end)
                 }
                 Response::Nobody => {
                     client.reset(Reason::CANCEL);
+                    record::done(cx, Some(request), place, None, Outcome::NOBODY);
                     Forwarded::End(End::Abandoned)
                 }
             }
@@ -343,7 +348,9 @@ fn exchange<'a>(
 fn refuse(cx: Cx<'_>, client: &mut Stream, failure: &Failure) -> End {
     let id = cx.worker.request_id();
     respond::log(cx, None, None, failure, id);
-    send(cx, client, &respond::error(failure, id, false), http1::Method::Get)
+    let answer = respond::error(failure, id, false);
+    record::done(cx, None, None, Some(failure.cause), answer.outcome(http1::Method::Get));
+    send(cx, client, &answer, http1::Method::Get)
 }
 
 /// Sends an answer of lockgate's own.
@@ -383,21 +390,27 @@ async fn forward_response(
     };
     let bodiless = matches!(response.framing, ResponseFraming::None | ResponseFraming::Length(0));
     let tunnel = response.status == 101;
+    let place = Some(Place::of(&attempt.route, Some(attempt.picked.group)));
+    let status = response.status;
+    request.trace.received.set(attempt.upload.content_len());
     if request.websocket && !tunnel && response.status < 300 {
         // Over HTTP/1 this is a refusal; here 2xx would mean that the tunnel stands.
         let why = "success, but not 101, to a WebSocket";
         let failure = Failure::because(Cause::InvalidHeader, Phase::Response, why);
         let failure = failure.at(attempt.picked.backend);
-        let place = Place::of(&attempt.route, Some(attempt.picked.group));
         let id = request.id(cx.worker);
-        respond::log(cx, Some(request), Some(place), &failure, id);
+        respond::log(cx, Some(request), place, &failure, id);
         let answer = respond::error(&failure, id, false);
-        return Forwarded::End(send(cx, client, &answer, request.head.method));
+        let method = request.head.method;
+        record::done(cx, Some(request), place, None, answer.outcome(method));
+        return Forwarded::End(send(cx, client, &answer, method));
     }
     if client.send_head(head, bodiless && !tunnel).is_err() {
+        record::done(cx, Some(request), place, Some(Cause::ClientGone), Outcome::NOBODY);
         return Forwarded::End(End::Abandoned);
     }
     if tunnel {
+        record::done(cx, Some(request), place, None, Outcome { status, sent: 0 });
         let tunnel = Box::new(attempt.into_tunnel(Buffer::none()));
         request.forget_head();
         return Forwarded::Tunnel(tunnel);
@@ -408,7 +421,11 @@ async fn forward_response(
         _ => Buffer::none(),
     };
     let mut download = attempt.pump_down(&response, Framing::Frames, out);
-    let end = match attempt.download(cx, request, client, &mut download).await {
+    let whole = attempt.download(cx, request, client, &mut download).await;
+    request.trace.received.set(attempt.upload.content_len());
+    let outcome = Outcome { status, sent: download.content_len() };
+    record::done(cx, Some(request), place, None, outcome);
+    let end = match whole {
         Ok(()) => {
             attempt.release(cx, Instant::now());
             if client.was_abandoned() {
