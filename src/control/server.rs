@@ -169,6 +169,7 @@ fn prepare(start: Start, launch: Launch<'_>) -> Result<Prepared, String> {
     let shared = Arc::new(Shared {
         live: Live::new(snapshot),
         connections: AtomicUsize::new(0),
+        tunnels: AtomicUsize::new(0),
         max_connections,
         workers,
     });

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::config::AdminState;
 use crate::policy::sticky::{Ejection, Reject};
-use crate::proxy::{Census, CookieCounts, Message, Shared, Sketch};
+use crate::proxy::{Census, CookieCounts, Holding, Message, Shared, Sketch};
 use crate::state::{Backend, Group, ProbeResult, ProbeStatus, Snapshot, StickyMode};
 
 /// A worker answers between two requests; one that does not is left out.
@@ -40,11 +40,31 @@ pub struct Status {
     generation: u64,
     /// Of clients.
     connections: usize,
+    /// Open WebSockets, those of games and backends that are gone too.
+    #[serde(default)]
+    tunnels: usize,
     /// Since when a new process serves and this one only finishes what it holds,
     /// in seconds since 1970; `null`: this one serves.
     handed_over: Option<u64>,
+    /// What a process that ends still holds, by game, the oldest first.
+    #[serde(default)]
+    held: Vec<HeldStatus>,
     games: Vec<GameStatus>,
     sticky_cookies: StickyCookies,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct HeldStatus {
+    /// `null`: connections that have asked for nothing yet.
+    game: Option<String>,
+    /// Clients whose last request was for it.
+    connections: usize,
+    /// Those of them with a request under way.
+    requests: usize,
+    /// Open WebSockets.
+    tunnels: usize,
+    /// The age of the oldest connection, in seconds.
+    oldest: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -115,27 +135,35 @@ struct StickyCookies {
 }
 
 impl Status {
-    /// A line about a process that handed over.
+    /// About a process that handed over: a line, and one for each game that it
+    /// still serves.
     #[must_use]
     pub fn of_old_process(&self) -> String {
-        let groups = self.games.iter().flat_map(|game| &game.groups);
-        let tunnels: u32 = groups.flat_map(|group| &group.backends).map(|one| one.tunnels).sum();
         let since = self.handed_over.unwrap_or_default();
         let since = SystemTime::UNIX_EPOCH + Duration::from_secs(since);
-        format!(
-            "old process {}: connections {}, WebSockets {tunnels}, handed over {}",
+        let mut lines = format!(
+            "old process {}: connections {}, WebSockets {}, handed over {}",
             self.pid,
             self.connections,
+            self.tunnels,
             httpdate::fmt_http_date(since)
-        )
+        );
+        for held in &self.held {
+            lines.push_str(&format!("\n{held}"));
+        }
+        lines
     }
 }
 
 /// As a table, for people.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Status { version, pid, generation, games, .. } = self;
-        writeln!(f, "lockgate {version}, process {pid}, generation {generation}")?;
+        let Status { version, pid, generation, connections, tunnels, games, .. } = self;
+        writeln!(
+            f,
+            "lockgate {version}, process {pid}, generation {generation}, connections \
+             {connections}, WebSockets {tunnels}"
+        )?;
         for game in games {
             for group in &game.groups {
                 writeln!(f, "\n{}/{}", game.name, group.name)?;
@@ -143,6 +171,19 @@ impl fmt::Display for Status {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for HeldStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HeldStatus { game, connections, requests, tunnels, oldest } = self;
+        let game = game.as_deref().unwrap_or("(no request yet)");
+        let (hours, minutes, seconds) = (oldest / 3600, oldest / 60 % 60, oldest % 60);
+        write!(
+            f,
+            "  {game:<28} connections {connections:<6} in a request {requests:<6} WebSockets \
+             {tunnels:<6} oldest {hours}h{minutes:02}m{seconds:02}s"
+        )
     }
 }
 
@@ -177,7 +218,11 @@ impl Asker {
     pub(super) async fn json(&self) -> String {
         let mut players: HashMap<u64, Sketch> = HashMap::new();
         let mut cookies = CookieCounts::default();
+        let mut held: HashMap<_, Holding> = HashMap::new();
         for census in self.ask().await {
+            for (game, holding) in census.held {
+                held.entry(game).or_default().add(&holding);
+            }
             for (backend, sketch) in &census.players {
                 players.entry(*backend).or_default().merge(sketch);
             }
@@ -185,6 +230,8 @@ impl Asker {
         }
         let mut status = status(&self.shared.live.load(), &players, &cookies);
         status.connections = self.shared.connections.load(Ordering::Relaxed);
+        status.tunnels = self.shared.tunnels.load(Ordering::Relaxed);
+        status.held = oldest_first(held);
         status.handed_over = self.handed_over.get().map(unix);
         // Nothing in it can fail to be written.
         serde_json::to_string_pretty(&status).unwrap_or_default()
@@ -222,6 +269,21 @@ impl Asker {
     }
 }
 
+fn oldest_first(held: HashMap<Option<Arc<str>>, Holding>) -> Vec<HeldStatus> {
+    let mut held: Vec<_> = held.into_iter().collect();
+    held.sort_by(|(game, one), (other_game, other)| {
+        other.oldest.cmp(&one.oldest).then_with(|| game.cmp(other_game))
+    });
+    let written = |(game, holding): (Option<Arc<str>>, Holding)| HeldStatus {
+        game: game.map(|game| game.to_string()),
+        connections: holding.connections,
+        requests: holding.requests,
+        tunnels: holding.tunnels,
+        oldest: holding.oldest.as_secs(),
+    };
+    held.into_iter().map(written).collect()
+}
+
 fn status(snapshot: &Snapshot, players: &HashMap<u64, Sketch>, cookies: &CookieCounts) -> Status {
     let mut games: Vec<GameStatus> = Vec::new();
     for group in snapshot.groups() {
@@ -238,7 +300,9 @@ fn status(snapshot: &Snapshot, players: &HashMap<u64, Sketch>, cookies: &CookieC
         pid: std::process::id(),
         generation: snapshot.generation,
         connections: 0,
+        tunnels: 0,
         handed_over: None,
+        held: Vec::new(),
         games,
         sticky_cookies: StickyCookies {
             absent: cookies.absent,

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
@@ -27,7 +28,6 @@ use super::reload::{Options, Running};
 use super::server::Ended;
 use super::signals::{Asked, Signals};
 use crate::proxy::{Message, Order, Shared};
-use crate::state::Snapshot;
 
 /// How often a process that was started is looked after.
 const LOOK: Duration = Duration::from_millis(20);
@@ -267,14 +267,9 @@ impl Upgrader {
 
 /// What is still here, in words.
 fn held(shared: &Shared) -> String {
-    let connections = shared.connections.load(std::sync::atomic::Ordering::Relaxed);
-    format!("connections: {connections}, WebSockets: {}", tunnels(&shared.live.load()))
-}
-
-/// Open WebSockets of all backends.
-fn tunnels(snapshot: &Snapshot) -> u64 {
-    let backends = snapshot.groups().flat_map(|group| &group.backends);
-    backends.map(|backend| u64::from(backend.tunnels())).sum()
+    let connections = shared.connections.load(Ordering::Relaxed);
+    let tunnels = shared.tunnels.load(Ordering::Relaxed);
+    format!("connections: {connections}, WebSockets: {tunnels}")
 }
 
 /// Second handles of all workers' listening sockets.

@@ -14,9 +14,10 @@ use super::connection;
 use super::http2;
 use super::message::Peer;
 use super::proxy_protocol;
+use super::registry::Seat;
 use super::tcp::Tcp;
 use super::tls;
-use super::worker::{Seat, Worker};
+use super::worker::Worker;
 use crate::config::Protocol;
 
 /// How long accepting rests when the system has no descriptor or memory left:
@@ -83,7 +84,8 @@ fn start(worker: &Rc<Worker>, tcp: TcpStream, address: SocketAddr, port: u16) {
     };
     // It only costs latency where it fails.
     let _ = tcp.set_nodelay(true);
-    spawn_local(connection(seat, tcp, Peer::new(address, port), protocol));
+    let peer = Peer::new(address, port, seat.place());
+    spawn_local(connection(seat, tcp, peer, protocol));
 }
 
 /// Whom a peer with PROXY headers speaks for.
@@ -107,7 +109,7 @@ async fn connection(seat: Seat, mut tcp: TcpStream, mut peer: Peer, protocol: Pr
         // Boxed for its buffer; see the handshake.
         match Box::pin(named_client(&seat.worker, &mut tcp, &peer)).await {
             Ok(None) => {}
-            Ok(Some(client)) => peer = Peer::new(client, peer.port),
+            Ok(Some(client)) => peer = Peer::new(client, peer.port, peer.place),
             Err(error) => {
                 if seat.worker.refusals.may_write() {
                     warn!(client = %peer.address.ip(), port = peer.port, %error, "PROXY header");

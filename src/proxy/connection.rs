@@ -18,10 +18,11 @@ use super::forward::{Attempt, Cut};
 use super::headers::{self, ResponseForm};
 use super::message::{Cx, Peer, Request};
 use super::record::{self, Outcome};
+use super::registry::Seat;
 use super::request::{self, Response};
 use super::respond::{self, Answer, Place};
 use super::tunnel::Tunnel;
-use super::worker::{Seat, Worker};
+use super::worker::Worker;
 use crate::config::Limits;
 use crate::http1::{
     HeadError, HeadLimits, Method, RequestFraming, ResponseFraming, Scan, Version, parse_request,
@@ -95,8 +96,10 @@ pub(super) async fn serve(seat: &Seat, conn: Conn, peer: &Peer) {
             After::Close => break,
             After::Linger => return Box::pin(linger(&mut client)).await,
             After::Reset => return client.conn.reset(),
-            After::Tunnel(mut tunnel) => match tunnel.run(&mut client).await {
-                Ok(()) => return,
+            After::Tunnel(mut tunnel) => match tunnel.run(worker, &mut client).await {
+                Ok(()) if tunnel.is_client_done() => return,
+                // It was told that it ends, and may still be sending.
+                Ok(()) => return Box::pin(linger(&mut client)).await,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => break,
                 Err(_) => return client.conn.reset(),
             },
@@ -171,6 +174,7 @@ async fn exchange(
         Ok(None) => return After::Close,
         Err(failure) => return refuse(cx, client, failure).await,
     };
+    let _under_way = worker.begin_request(peer);
     *served += 1;
     client.body_pending =
         !matches!(request.head.framing, RequestFraming::None | RequestFraming::Length(0));

@@ -136,6 +136,8 @@ pub(super) struct Peer {
     pub(super) port: u16,
     /// For TLS connections.
     pub(super) tls: Option<TlsFacts>,
+    /// Its connection's place among the worker's.
+    pub(super) place: usize,
 }
 
 /// What the handshake settled.
@@ -151,10 +153,10 @@ pub(super) struct TlsFacts {
 }
 
 impl Peer {
-    pub(super) fn new(address: SocketAddr, port: u16) -> Peer {
+    pub(super) fn new(address: SocketAddr, port: u16, place: usize) -> Peer {
         // A dual-stack socket would show IPv4 clients as ::ffff:1.2.3.4.
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Peer { ip: IpText::of(address.ip()), address, port, tls: None }
+        Peer { ip: IpText::of(address.ip()), address, port, tls: None, place }
     }
 }
 

@@ -17,6 +17,7 @@
 
 mod accept;
 mod proxy_protocol;
+mod registry;
 mod tls;
 // 3.
 mod connection;
@@ -53,6 +54,7 @@ mod thread;
 mod tunnel;
 mod worker;
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -63,6 +65,7 @@ use tokio::sync::oneshot;
 pub(crate) use connect::is_own;
 pub use error::{Cause, Phase};
 pub(crate) use players::Sketch;
+pub(crate) use registry::Holding;
 pub(crate) use sticky::CookieCounts;
 pub(crate) use thread::run_worker;
 pub(crate) use worker::Shared;
@@ -115,6 +118,9 @@ pub(crate) struct Census {
     pub(crate) players: Vec<(u64, Sketch)>,
     /// What sticky cookies were worth since the start.
     pub(crate) cookies: CookieCounts,
+    /// Once the process is ending: what each game holds it up with. `None` is
+    /// what did not ask for any yet.
+    pub(crate) held: HashMap<Option<Arc<str>>, Holding>,
 }
 
 /// A listening socket of one worker.

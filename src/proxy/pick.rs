@@ -1,6 +1,8 @@
 //! Picks the backend of an attempt, and holds its place among the requests in
 //! flight.
 
+use std::sync::Arc;
+
 use super::error::{Cause, Failure, Phase};
 use super::message::{Cx, Request};
 use super::route::Route;
@@ -145,7 +147,8 @@ impl<'a> Picked<'a> {
     /// The request became a tunnel, which keeps its place.
     pub(super) fn keep(mut self) -> Held {
         self.backend.begin_tunnel();
-        Held { backend: self.backend.clone(), counted: std::mem::take(&mut self.counted) }
+        let counted = std::mem::take(&mut self.counted);
+        Held { backend: self.backend.clone(), game: Arc::clone(&self.group.game), counted }
     }
 }
 
@@ -161,7 +164,15 @@ impl Drop for Picked<'_> {
 #[derive(Debug)]
 pub(super) struct Held {
     backend: Backend,
+    game: Arc<str>,
     counted: bool,
+}
+
+impl Held {
+    /// Whose tunnel it is.
+    pub(super) fn game(&self) -> &Arc<str> {
+        &self.game
+    }
 }
 
 impl Drop for Held {

@@ -43,6 +43,7 @@ pub(super) async fn serve<'a>(
             return Served { response: fail(cx, request, None, &failure), place: None };
         }
     };
+    cx.worker.note_game(cx.peer, &listener.game);
     match route::rule(cx, request, port, listener) {
         Ok(route) => {
             let place = Place::of(&route, route.rule.group.as_deref());

@@ -116,7 +116,8 @@ async fn obey(
             Message::Census(reply) => {
                 let players = worker.players.recent(worker.unix_seconds());
                 // Who asked may have given up.
-                let _ = reply.send(Census { players, cookies: worker.sticky.get() });
+                let (cookies, held) = (worker.sticky.get(), worker.held());
+                let _ = reply.send(Census { players, cookies, held });
             }
             Message::Recall(id, reply) => {
                 let _ = reply.send(worker.recent.find(&id));
@@ -188,11 +189,11 @@ async fn follow(worker: &Rc<Worker>, tended: &Tended, mut orders: watch::Receive
         let within = match order {
             Order::Run | Order::Stop => break false,
             Order::HandOver { within } => {
-                worker.hand_over();
+                worker.hand_over(within);
                 within
             }
             Order::Drain { within } => {
-                worker.stop();
+                worker.stop(within);
                 within
             }
         };
@@ -209,11 +210,16 @@ async fn follow(worker: &Rc<Worker>, tended: &Tended, mut orders: watch::Receive
         match waited {
             Ok(None) => break true,
             Ok(Some(other)) => order = other,
-            Err(_) => break false,
+            Err(_) => {
+                // A machine that stood still: whose moment has passed meanwhile
+                // still has it.
+                tokio::task::yield_now().await;
+                break false;
+            }
         }
     };
     worker.pool.clear();
-    finished
+    finished && !worker.has_cut()
 }
 
 /// The next order that is another one.

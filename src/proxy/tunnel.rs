@@ -1,30 +1,42 @@
 //! A connection that switched protocols (WebSocket): bytes go both ways,
 //! untouched, until both sides have ended or neither says anything for
-//! `tunnel_timeout`. While it is silent it holds no buffer.
+//! `tunnel_timeout`. While it is silent it holds no buffer. One that a deadline
+//! ends is told so as a WebSocket is: see [`Tunnel::begin_farewell`].
+
+mod frames;
+mod last_call;
+mod way;
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::body::{Sink, Source};
-use super::buffer::{Buffer, SMALL};
+use self::frames::{AWAY, Frames, RESTART, close};
+pub(super) use self::last_call::LastCall;
+use self::way::Way;
+use super::buffer::Buffer;
 use super::client::Downstream;
 use super::pick::Held;
 use super::upstream::Upstream;
+use super::worker::Worker;
 
 /// Into so many parts the silence that ends a tunnel is divided: see
 /// [`Silence`].
 const PARTS: u32 = 8;
+
+/// What a Close of ours says besides its code.
+const REASON: &str = "service restart";
 
 /// The backend's end of a tunnel.
 #[derive(Debug)]
 pub(super) struct Tunnel {
     upstream: Upstream,
     /// The tunnel counts as a request in flight for as long as it lives.
-    _place: Held,
+    place: Held,
     /// Client to backend.
     up: Way,
     /// Backend to client; begins with the head of the 101.
@@ -32,26 +44,42 @@ pub(super) struct Tunnel {
     /// Which direction goes first this time.
     up_first: bool,
     timeout: Duration,
+    /// Of the worker's last calls, how many it has heard.
+    calls: u32,
+    /// Its last call came: until then it has time.
+    until: Option<Instant>,
 }
 
 impl Tunnel {
     pub(super) fn new(upstream: Upstream, place: Held, head: Buffer, timeout: Duration) -> Tunnel {
         Tunnel {
             upstream,
-            _place: place,
-            up: Way::new(Buffer::none()),
-            down: Way::new(head),
+            place,
+            up: Way::new(Buffer::none(), Frames::of_client()),
+            down: Way::new(head, Frames::of_backend()),
             up_first: false,
             timeout,
+            calls: 0,
+            until: None,
         }
     }
 
     /// Moves bytes until the end. After an error the backend's connection is
     /// cut and the client's is to be; `TimedOut` is the silence that ends a
     /// tunnel in good order.
-    pub(super) async fn run(&mut self, client: &mut impl Downstream) -> io::Result<()> {
+    pub(super) async fn run(
+        &mut self,
+        worker: &Worker,
+        client: &mut impl Downstream,
+    ) -> io::Result<()> {
+        let stay = worker.begin_tunnel(Arc::clone(self.place.game()));
+        poll_fn(|task| {
+            stay.register(task.waker());
+            Poll::Ready(())
+        })
+        .await;
         let mut silence = Silence::new(self.timeout);
-        let ended = poll_fn(|task| self.poll(task, client, &mut silence)).await;
+        let ended = poll_fn(|task| self.poll(task, worker, client, &mut silence)).await;
         if ended.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::TimedOut) {
             self.upstream.reset();
         }
@@ -79,13 +107,22 @@ impl Tunnel {
         Ok(())
     }
 
+    /// The client has ended, or said Close: nothing more comes of it.
+    pub(super) fn is_client_done(&self) -> bool {
+        self.up.is_heard()
+    }
+
     fn poll(
         &mut self,
         task: &mut Context<'_>,
+        worker: &Worker,
         client: &mut impl Downstream,
         silence: &mut Silence,
     ) -> Poll<io::Result<()>> {
         client.watch(task, false)?;
+        if let Some(until) = self.until {
+            return self.poll_farewell(task, client, until).map(Ok);
+        }
         // In turn: a flood one way may use up all that a task may do at once.
         self.up_first = !self.up_first;
         if self.up_first {
@@ -98,66 +135,83 @@ impl Tunnel {
         if self.up.passed_on && self.down.passed_on {
             return Poll::Ready(Ok(()));
         }
+        if self.calls != worker.last_calls() {
+            self.calls = worker.last_calls();
+            silence.call(worker.last_call().map(|call| call.moment(worker.chance())));
+        }
         let moved = std::mem::take(&mut self.up.moved) | std::mem::take(&mut self.down.moved);
-        silence.poll(task, client, moved).map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-/// One direction.
-#[derive(Debug)]
-struct Way {
-    /// What goes before everything else.
-    head: Buffer,
-    /// The last read filled its buffer: the next gets a large one.
-    much: bool,
-    /// The source ended, and all it said is with the sink.
-    ended: bool,
-    /// The sink was told.
-    passed_on: bool,
-    /// Something moved since this was last cleared.
-    moved: bool,
-}
-
-impl Way {
-    fn new(head: Buffer) -> Way {
-        Way { head, much: false, ended: false, passed_on: false, moved: false }
+        match ready!(silence.poll(task, client, moved)) {
+            Due::Silence => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Due::LastCall => {
+                let until = self.begin_farewell(worker);
+                self.poll_farewell(task, client, until).map(Ok)
+            }
+        }
     }
 
-    /// Moves what can be moved; ready once nothing more comes. A [`Pump`] could
-    /// do it, but asks at each step what only a body needs to know.
-    ///
-    /// [`Pump`]: super::body::Pump
-    fn poll(
+    /// The process is about to end. Both sides are told by a Close where one can
+    /// stand, which is between two frames, and answer it; the end of their
+    /// connections comes then, or soon. Where frames are not known to begin and
+    /// end there is the end alone, as there always was.
+    fn begin_farewell(&mut self, worker: &Worker) -> Instant {
+        // Who has said goodbye before loses nothing.
+        if !self.down.is_heard() {
+            worker.note_cut();
+        }
+        self.down.part(close(RESTART, REASON, None));
+        self.up.part(close(AWAY, REASON, Some(mask(worker))));
+        let now = Instant::now();
+        let until = worker.last_call().map_or(now, |call| call.until(now));
+        self.until = Some(until);
+        until
+    }
+
+    fn poll_farewell(
         &mut self,
         task: &mut Context<'_>,
-        source: &mut impl Source,
-        sink: &mut impl Sink,
-    ) -> Poll<io::Result<()>> {
-        while !self.ended {
-            let input = source.input();
-            if !self.head.is_empty() || !input.is_empty() {
-                let n = ready!(sink.poll_write(task, self.head.filled(), input, false))?;
-                let of_head = n.min(self.head.len());
-                self.head.consume(of_head);
-                source.consume(n - of_head);
-                self.moved = true;
-                continue;
-            }
-            // Whoever waits holds no buffer.
-            if self.head.has_room() {
-                self.head = Buffer::none();
-            }
-            ready!(sink.poll_flush(task))?;
-            if source.is_ended() {
-                self.ended = true;
-                break;
-            }
-            let n = ready!(source.poll_fill(task, self.much))?;
-            self.much = n >= SMALL;
-            self.moved = true;
+        client: &mut impl Downstream,
+        until: Instant,
+    ) -> Poll<()> {
+        let Tunnel { up, down, upstream, .. } = self;
+        down.poll_last(task, upstream, client);
+        up.poll_last(task, client, upstream);
+        // Who can't be told is gone.
+        if !down.passed_on && down.may_end(up) {
+            down.passed_on = client.poll_end(task).is_ready();
         }
-        Poll::Ready(Ok(()))
+        if !up.passed_on && up.may_end(down) {
+            up.passed_on = upstream.poll_shutdown(task).is_ready();
+        }
+        if down.passed_on && up.passed_on && down.is_heard() && up.is_heard() {
+            return Poll::Ready(());
+        }
+        ready!(client.poll_deadline(task, Instant::now(), until));
+        if !down.passed_on {
+            let _ = client.poll_end(task);
+        }
+        if !up.passed_on {
+            let _ = upstream.poll_shutdown(task);
+        }
+        Poll::Ready(())
     }
+}
+
+/// A mask for one frame. RFC 6455 10.3 wants one that nobody can foresee.
+fn mask(worker: &Worker) -> [u8; 4] {
+    let mut mask = [0; 4];
+    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    if random.fill(&mut mask).is_err() {
+        let [a, b, c, d, ..] = worker.chance().to_le_bytes();
+        mask = [a, b, c, d];
+    }
+    mask
+}
+
+/// What a tunnel's timer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Silence,
+    LastCall,
 }
 
 /// How long nobody has said anything.
@@ -173,29 +227,41 @@ struct Silence {
     moved: bool,
     /// The client's timer was set by this, and not by what came before.
     armed: bool,
+    /// When the tunnel has to end all the same.
+    call: Option<Instant>,
 }
 
 impl Silence {
     fn new(timeout: Duration) -> Silence {
-        Silence { timeout, since: Instant::now(), moved: false, armed: false }
+        Silence { timeout, since: Instant::now(), moved: false, armed: false, call: None }
     }
 
-    /// Ready when it lasted too long.
+    /// The tunnel ends at that moment, or not for such a reason.
+    fn call(&mut self, moment: Option<Instant>) {
+        self.call = moment;
+        self.armed = false;
+    }
+
+    /// Ready when it lasted too long, or the last call's moment has come.
     fn poll(
         &mut self,
         task: &mut Context<'_>,
         client: &mut impl Downstream,
         moved: bool,
-    ) -> Poll<()> {
+    ) -> Poll<Due> {
         self.moved |= moved;
         if self.armed && client.deadline_is_set() {
             return Poll::Pending;
         }
         let now = Instant::now();
-        let Some(at) = self.look(now) else { return Poll::Ready(()) };
+        if self.call.is_some_and(|at| at <= now) {
+            return Poll::Ready(Due::LastCall);
+        }
+        let Some(at) = self.look(now) else { return Poll::Ready(Due::Silence) };
         self.armed = true;
-        // Not ready: `at` is still to come.
-        client.poll_deadline(task, now, at)
+        // Not ready: both are still to come.
+        let at = self.call.map_or(at, |call| call.min(at));
+        client.poll_deadline(task, now, at).map(|()| Due::Silence)
     }
 
     /// Looks at the clock: when to look again, if it did not last too long.
@@ -224,6 +290,7 @@ mod tests {
                 since: start,
                 moved: false,
                 armed: false,
+                call: None,
             };
             let mut words = (0..=last_word).step_by(7).chain([last_word]).map(after).peekable();
             let mut now = start;

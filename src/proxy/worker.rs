@@ -4,9 +4,8 @@
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Waker;
-use std::time::SystemTime;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -15,7 +14,9 @@ use super::http2::upstream::Shared as SharedUpstream;
 use super::players::Players;
 use super::pool::Pool;
 use super::record::Recent;
+use super::registry::Registry;
 use super::sticky::StickyCounts;
+use super::tunnel::LastCall;
 use super::verified::Verified;
 use crate::policy::balance::Cursor;
 use crate::policy::sticky::Seconds;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub live: Live,
     /// Client connections of all workers.
     pub connections: AtomicUsize,
+    /// Tunnels of all workers, whatever became of their backends.
+    pub tunnels: AtomicUsize,
     /// The most of them.
     pub max_connections: usize,
     /// How many workers there are.
@@ -75,8 +78,11 @@ pub(super) struct Worker {
     handed_over: Cell<bool>,
     /// A port was taken away at some time.
     left_ports: Cell<bool>,
-    registry: RefCell<Registry>,
-    emptied: Notify,
+    last_call: Cell<Option<LastCall>>,
+    last_calls: Cell<u32>,
+    cut: Cell<bool>,
+    pub(super) registry: RefCell<Registry>,
+    pub(super) emptied: Notify,
     dice: Cell<u64>,
     request_ids: Cell<u64>,
     /// What clients' sticky cookies were worth.
@@ -90,14 +96,6 @@ pub(super) struct Worker {
     /// Requests that failed.
     pub(super) recent: Recent,
     date: RefCell<(u64, String)>,
-}
-
-/// The connections a worker has, so that a stop reaches those that wait.
-#[derive(Debug, Default)]
-struct Registry {
-    wakers: Vec<Option<Waker>>,
-    free: Vec<usize>,
-    count: usize,
 }
 
 impl Worker {
@@ -116,6 +114,9 @@ impl Worker {
             stopping: Cell::new(None),
             handed_over: Cell::new(false),
             left_ports: Cell::new(false),
+            last_call: Cell::new(None),
+            last_calls: Cell::new(0),
+            cut: Cell::new(false),
             registry: RefCell::default(),
             emptied: Notify::new(),
             dice: Cell::new(seed | 1),
@@ -241,19 +242,49 @@ impl Worker {
     }
 
     /// Begins the end: wakes every connection.
-    pub(super) fn stop(&self) {
+    pub(super) fn stop(&self, within: Option<Duration>) {
         self.stopping.set(Some(Instant::now()));
+        self.call(within);
         self.wake_all();
     }
 
     /// Begins the end of a process that handed its sockets over.
-    pub(super) fn hand_over(&self) {
+    pub(super) fn hand_over(&self, within: Option<Duration>) {
         self.handed_over.set(true);
+        self.call(within);
         self.wake_all();
     }
 
+    /// Tunnels end at moments before this deadline, if there is one, and time
+    /// until then.
+    fn call(&self, within: Option<Duration>) {
+        let within = within.filter(|within| !within.is_zero());
+        self.last_call.set(within.map(|within| LastCall::new(Instant::now(), within)));
+        self.last_calls.set(self.last_calls.get().wrapping_add(1));
+    }
+
+    /// When tunnels end, once the process does.
+    pub(super) fn last_call(&self) -> Option<LastCall> {
+        self.last_call.get()
+    }
+
+    /// Another number whenever [`Worker::last_call`] is another.
+    pub(super) fn last_calls(&self) -> u32 {
+        self.last_calls.get()
+    }
+
+    /// The end of the process ended something before its time.
+    pub(super) fn note_cut(&self) {
+        self.cut.set(true);
+    }
+
+    /// Whether [`Worker::note_cut`] was called.
+    pub(super) fn has_cut(&self) -> bool {
+        self.cut.get()
+    }
+
     fn wake_all(&self) {
-        let wakers: Vec<Waker> = self.registry.borrow().wakers.iter().flatten().cloned().collect();
+        let wakers = self.registry.borrow().wakers();
         for waker in wakers {
             waker.wake();
         }
@@ -261,56 +292,8 @@ impl Worker {
 
     /// Waits until the last connection is gone.
     pub(super) async fn emptied(&self) {
-        while self.registry.borrow().count > 0 {
+        while !self.registry.borrow().is_empty() {
             self.emptied.notified().await;
-        }
-    }
-
-    /// Counts a client connection in; `None` when there are too many.
-    pub(super) fn admit(self: &Rc<Self>) -> Option<Seat> {
-        let before = self.shared.connections.fetch_add(1, Ordering::Relaxed);
-        if before >= self.shared.max_connections {
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        let mut registry = self.registry.borrow_mut();
-        registry.count += 1;
-        let place = registry.free.pop().unwrap_or(registry.wakers.len());
-        if place == registry.wakers.len() {
-            registry.wakers.push(None);
-        }
-        drop(registry);
-        Some(Seat { worker: Rc::clone(self), place })
-    }
-}
-
-/// A counted connection; dropping it counts it out, however its task ended.
-#[derive(Debug)]
-pub(super) struct Seat {
-    pub(super) worker: Rc<Worker>,
-    place: usize,
-}
-
-impl Seat {
-    /// [`Worker::stop`] shall wake this task.
-    pub(super) fn register(&self, waker: &Waker) {
-        if let Some(place) = self.worker.registry.borrow_mut().wakers.get_mut(self.place) {
-            *place = Some(waker.clone());
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        let mut registry = self.worker.registry.borrow_mut();
-        if let Some(place) = registry.wakers.get_mut(self.place) {
-            *place = None;
-        }
-        registry.free.push(self.place);
-        registry.count -= 1;
-        if registry.count == 0 {
-            self.worker.emptied.notify_one();
         }
     }
 }

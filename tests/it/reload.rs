@@ -555,7 +555,7 @@ fn status_shows_what_runs() {
     let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
     let (lockgate, _port) = one(&[&b1, &b2], "");
     let said = lockgate.run(&["status"]).expect(0).stdout;
-    assert!(said.contains("generation 1\n\ngame/web\n"), "{said}");
+    assert!(said.contains("generation 1, connections 0, WebSockets 0\n\ngame/web\n"), "{said}");
     assert!(said.contains(&b1.address()) && said.contains("weight 100"), "{said}");
     let json = lockgate.run(&["status", "--json"]).expect(0).stdout;
     let status: serde_json::Value = serde_json::from_str(&json).unwrap();

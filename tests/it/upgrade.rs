@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Backend, Client, Lockgate, Port, Setup, eventually, group, http_listener};
+use crate::support::{
+    Backend, Client, Gate, Lockgate, Port, Setup, eventually, group, http_listener,
+};
 
 /// The processes of a test that are not its children, found by the directory
 /// they run in; killed when this is dropped.
@@ -305,14 +307,69 @@ fn the_new_process_may_have_more_or_fewer_workers() {
 fn the_old_process_keeps_its_deadline() {
     let b1 = mirror("B1");
     let (setup, port) = site(&b1);
-    let setup = setup.process("[upgrade]\ndeadline = \"300ms\"\n");
+    let setup = setup.process("[upgrade]\ndeadline = \"3s\"\n");
     let mut lockgate = setup.start();
     let _family = Family::of(&setup);
     let mut tunnel = Client::plain(port.number());
     tunnel.switch();
     upgrade(&lockgate);
+    // It asked for nothing in the last process, and comes back in the new one.
+    tunnel.awaits([b"\x88\x11\x03\xf4", &b"service restart"[..]].concat());
+    tunnel.ended().expect("");
     assert_eq!(lockgate.exit_code(), 3);
-    tunnel.read_to_end();
+}
+
+/// By game, those who have been there longest first, and also of a game that no
+/// file names any more.
+#[test]
+fn what_the_old_process_holds_is_shown() {
+    let gate = Gate::default();
+    let hold = gate.clone();
+    let b1 = mirror("B1");
+    let b2 = Backend::scripted("B2", move |exchange| {
+        hold.pass();
+        exchange.echo();
+    });
+    let ports = [Port::reserve(), Port::reserve()];
+    let text = |port: &Port, backend: &Backend| {
+        http_listener("a.test", port, "group = \"web\"") + &group("web", backend)
+    };
+    let setup = Setup::empty()
+        .file("chess.toml", &text(&ports[0], &b1))
+        .file("go.toml", &text(&ports[1], &b2));
+    let mut lockgate = setup.start();
+    let _family = Family::of(&setup);
+    let old = lockgate.pid();
+    let mut tunnel = Client::plain(ports[0].number());
+    tunnel.switch();
+    let mut asking = Client::plain(ports[1].number());
+    asking.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    b2.wait_for_executions(1);
+    let idle = Client::plain(ports[1].number());
+    assert_eq!(status(&lockgate)["held"], serde_json::json!([]));
+    std::fs::remove_file(lockgate.path().join("listeners.d/chess.toml")).unwrap();
+    lockgate.reload();
+    eventually("the idle one is accepted", || status(&lockgate)["connections"] == 3);
+    assert_eq!(status(&lockgate)["tunnels"], 1);
+    upgrade(&lockgate);
+    let table = lockgate.run(&["status"]).expect(0).stdout;
+    let (_, told) = table.split_once(&format!("old process {old}: ")).unwrap();
+    let lines: Vec<String> =
+        told.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert!(lines[0].starts_with("connections 3, WebSockets 1, handed over "), "{told}");
+    let expected = [
+        "chess connections 1 in a request 0 WebSockets 1 oldest 0h00m",
+        "go connections 1 in a request 1 WebSockets 0 oldest 0h00m",
+        "(no request yet) connections 1 in a request 0 WebSockets 0 oldest 0h00m",
+    ];
+    for (line, expected) in lines[1..].iter().zip(expected) {
+        assert!(line.starts_with(expected), "{told}");
+    }
+    assert_eq!(lines.len(), 1 + expected.len(), "{told}");
+    gate.open();
+    asking.read().expect(200);
+    drop((tunnel, idle));
+    assert_eq!(lockgate.exit_code(), 0);
 }
 
 #[test]

@@ -621,9 +621,9 @@ fn term_lets_a_tunnel_live_until_the_deadline() {
             client.awaits("still here");
         }
         assert_eq!(site.lockgate.exit_code(), 3);
-        assert!(begin.elapsed() >= Duration::from_secs(2), "{:?}", begin.elapsed());
-        // TLS hears no close_notify from a process that ends.
-        assert_eq!(client.ended(), Ended { bytes: Vec::new(), cleanly: !tls });
+        // It ends in the last tenth; see `farewell`.
+        assert!(begin.elapsed() >= Duration::from_millis(1800), "{:?}", begin.elapsed());
+        client.ended().expect("");
         hear(&told);
     }
 }

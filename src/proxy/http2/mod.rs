@@ -35,10 +35,11 @@ use super::error::{Cause, Failure, Phase};
 use super::forward::Attempt;
 use super::message::{Cx, Peer, Request};
 use super::record::{self, Outcome};
+use super::registry::Seat;
 use super::request::{self, Response};
 use super::respond::{self, Answer, Place};
 use super::tunnel::Tunnel;
-use super::worker::{Seat, Worker};
+use super::worker::Worker;
 use crate::http1::{self, HeadLimits, ResponseFraming};
 
 /// Requests at once on a connection (CLB: 128).
@@ -302,6 +303,7 @@ fn exchange<'a>(
     // takes out of its arguments beside them.
     async move {
         let outcome = {
+            let _under_way = worker.begin_request(peer);
             let cx = Cx { worker, view: &view, peer };
             let request = match &mut request {
                 Ok(request) => request,
@@ -337,7 +339,7 @@ fn exchange<'a>(
         };
         // It may live for days, and through many reloads.
         drop(view);
-        if tunnel.run(&mut client).await.is_err() {
+        if tunnel.run(worker, &mut client).await.is_err() {
             client.reset(Reason::CANCEL);
         }
         End::Finished
