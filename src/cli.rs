@@ -10,12 +10,12 @@ use clap::{Parser, Subcommand};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::config::diagnostic::{self, Diagnostic, Severity};
-use crate::config::{self, Reading, SecretPlace};
+use crate::config::{self, Directory, Reading, SecretPlace};
 use crate::control::handover::{Heir, Launch};
 use crate::control::reload::{Options, Report};
 use crate::control::server::Occasion;
 use crate::control::status::Status;
-use crate::control::{client, demo, secret, server, why};
+use crate::control::{client, demo, last_good, secret, server, why};
 
 /// An HTTP and HTTPS reverse proxy for many games on one address
 #[derive(Debug, Parser)]
@@ -237,7 +237,10 @@ fn serve(
 
 fn check(cli: &Cli, files: &[PathBuf], json: bool) -> ExitCode {
     let dir = cli.config_dir();
-    let loaded = if files.is_empty() { config::load(&dir) } else { config::load_with(&dir, files) };
+    let state = cli.state_dir(&dir);
+    let (last_good, notes) = last_good::read_all(&state);
+    let allow_empty = last_good::is_emptied(&state);
+    let loaded = Directory::new(&dir, last_good).check(files, allow_empty);
     let errors = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
     let warnings = loaded.diagnostics.len() - errors;
     let good = errors == 0 && loaded.config.is_some();
@@ -246,6 +249,9 @@ fn check(cli: &Cli, files: &[PathBuf], json: bool) -> ExitCode {
     let _ = if json {
         writeln!(out, "{}", diagnostic::to_json(&loaded.diagnostics))
     } else {
+        let mut err = io::stderr().lock();
+        notes.iter().for_each(|note| drop(writeln!(err, "note: {note}")));
+        drop(err);
         show(&loaded.diagnostics);
         let verdict = if good { "good" } else { "not good" };
         writeln!(
@@ -372,6 +378,11 @@ fn count(n: usize, what: &str) -> String {
 }
 
 fn show<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
+    let mut diagnostics = diagnostics.into_iter().peekable();
+    if diagnostics.peek().is_none() {
+        // The log's thread has the lock for as long as nobody reads what it writes.
+        return;
+    }
     let mut err = io::stderr().lock();
     for diagnostic in diagnostics {
         // Without a standard error there is nowhere to complain.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -186,6 +186,25 @@ fn read_authorities(files: &Files, file: &Path) -> Result<Arc<RootCertStore>, Ce
         roots.add(certificate).map_err(|why| CertificateError::unusable(file, &why))?;
     }
     Ok(Arc::new(roots))
+}
+
+/// The system's authorities. Read once: a machine has hundreds.
+///
+/// # Errors
+/// There are none.
+pub fn system_authorities() -> Result<Arc<RootCertStore>, String> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    if let Some(known) = ROOTS.get() {
+        return Ok(Arc::clone(known));
+    }
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
+        return Err(format!("the system has no certificate authorities{why}"));
+    }
+    Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
 }
 
 /// Whether clients of this domain will accept the certificate's names.

@@ -1,6 +1,6 @@
 //! Comparison of the drop-ins with each other and with `lockgate.toml`. What
 //! came first keeps what it has; the later file is refused. Nobody is refused
-//! for what a refused file says: that is only a warning.
+//! for what a refused file says: that has nothing.
 
 mod cookies;
 mod entry;
@@ -37,7 +37,6 @@ pub(super) struct Taken {
     cookies: CookieNames,
     /// The files by number.
     files: HashMap<File, PathBuf>,
-    refused: BTreeSet<File>,
     /// The file that is being compared, which is the last.
     current: File,
     /// What was put in for it.
@@ -78,12 +77,6 @@ pub(super) struct Holding {
 }
 
 impl Taken {
-    pub(super) fn new(process: &ProcessFile) -> Self {
-        let mut taken = Taken::default();
-        taken.set_process(process);
-        taken
-    }
-
     /// What `lockgate.toml` has, and gives to whom. Nothing that was put in is
     /// looked at again.
     pub(super) fn set_process(&mut self, process: &ProcessFile) {
@@ -93,8 +86,7 @@ impl Taken {
     }
 
     /// Compares a file with all others, notes what it may not have, and puts in
-    /// the rest. One that has an error then is to be [refused](Self::refuse) or
-    /// taken out.
+    /// the rest. One that has an error then is to be taken out.
     pub(super) fn add(&mut self, drop_in: &DropIn) -> Holding {
         let notes = &drop_in.notes;
         let errors = notes.errors();
@@ -129,11 +121,6 @@ impl Taken {
     /// The files that kept the last one from what it wants.
     pub(super) fn blocked_by(&self) -> BTreeSet<File> {
         self.blocked_by.take()
-    }
-
-    /// The file has nothing: others are only warned that it wants the same.
-    pub(super) fn refuse(&mut self, holding: &Holding) {
-        self.refused.insert(holding.file);
     }
 
     /// What the file has becomes free.
@@ -180,12 +167,12 @@ impl Taken {
             Some(ip) if !ip.is_unspecified() => vec![ip..=ip],
             _ => LOOPBACK.map(|(first, last)| first..=last).to_vec(),
         };
-        let ours = ours.into_iter().flat_map(|ips| {
+        let mut ours = ours.into_iter().flat_map(|ips| {
             let (first, last) = ips.into_inner();
             let (from, to) = ((port, first, Owner::FIRST), (port, last, Owner::LAST));
             self.backends.range(from..=to).map(|(_, ip, owner)| (ip, owner))
         });
-        if let Some((ip, owner)) = self.standing_first(ours, |(_, owner)| owner) {
+        if let Some((ip, owner)) = ours.next() {
             let backend = SocketAddr::new(*ip, port);
             self.note(
                 notes,
@@ -207,7 +194,7 @@ impl Taken {
             address.map_or("all addresses".to_owned(), |address| format!("`{address}`"))
         };
         let entry = self.ports.get(&port);
-        let other = entry.and_then(|entry| self.differing(&entry.protocols, &claims.protocol));
+        let other = entry.and_then(|entry| differing(&entry.protocols, &claims.protocol));
         if let Some((theirs, by)) = other {
             let (theirs, mine) = (name(*theirs), name(claims.protocol));
             self.note(
@@ -218,7 +205,7 @@ impl Taken {
                 format!("write `protocol = \"{theirs}\"`, or take another port"),
             );
         }
-        let other = entry.and_then(|entry| self.differing(&entry.addresses, &claims.address));
+        let other = entry.and_then(|entry| differing(&entry.addresses, &claims.address));
         if let Some((theirs, by)) = other {
             let hint = match theirs {
                 Some(theirs) => format!("write `address = \"{theirs}\"`, or take another port"),
@@ -239,27 +226,6 @@ impl Taken {
         self.claim(Entry::Address(port, claims.address, address));
     }
 
-    /// Who has something else than all should have. A refused file counts only
-    /// where nobody agrees.
-    fn differing<'a, T: Ord>(&self, shared: &'a Shared<T>, mine: &T) -> Option<(&'a T, &'a Owner)> {
-        let stands = |owner: &&Owner| !self.refused.contains(&owner.file);
-        let others = shared.iter().filter(|(theirs, _)| *theirs != mine);
-        let mut others = others.flat_map(|(theirs, by)| by.iter().map(move |by| (theirs, by)));
-        let agreed = || shared.get(mine).is_some_and(|by| by.iter().any(|by| stands(&by)));
-        let first = others.clone().find(|(_, by)| stands(by));
-        first.or_else(|| others.next().filter(|_| !agreed()))
-    }
-
-    /// The first whose owner is not refused, else the first.
-    fn standing_first<'a, T: 'a>(
-        &self,
-        mut all: impl Iterator<Item = T> + Clone,
-        owner: impl Fn(&T) -> &'a Owner,
-    ) -> Option<T> {
-        let stands = |one: &T| !self.refused.contains(&owner(one).file);
-        all.clone().find(stands).or_else(|| all.next())
-    }
-
     /// A request forwarded to ourselves would come back for ever.
     fn check_backend(&self, notes: &Notes, backend: &BackendPlace) {
         let BackendPlace { address, span } = backend;
@@ -273,8 +239,9 @@ impl Taken {
         let Some(port) = self.ports.get(&address.port()) else {
             return;
         };
-        let ours = port.addresses.iter().filter(|(listens_on, _)| leads_to(*address, **listens_on));
-        if let Some(by) = self.standing_first(ours.flat_map(|(_, by)| by), |by| by) {
+        let mut ours =
+            port.addresses.iter().filter(|(listens_on, _)| leads_to(*address, **listens_on));
+        if let Some(by) = ours.find_map(|(_, by)| by.first()) {
             let message = |by: &str| format!("backend `{address}` is lockgate itself, {by}");
             self.note(notes, span, by, message, hint);
         }
@@ -300,21 +267,22 @@ impl Taken {
         } else {
             format!("`{}:{line}`", file.display())
         };
-        let (severity, message) = if self.refused.contains(&owner.file) {
-            (Severity::Warning, format!("{}, which is refused", message(&by)))
-        } else {
-            if owner.file != self.current {
-                self.blocked_by.borrow_mut().insert(owner.file);
-            }
-            (Severity::Error, message(&by))
-        };
-        notes.note(severity, span, message, hint.into(), Some(Place { file, line: line as usize }));
+        if owner.file != self.current {
+            self.blocked_by.borrow_mut().insert(owner.file);
+        }
+        notes.conflict(span, message(&by), hint, Place { file, line: line as usize });
     }
 
     fn note_admin(&self, notes: &Notes, span: &Range<usize>, message: String, hint: &str) {
         let place = self.admin_place.clone();
         notes.note(Severity::Error, span, message, hint.to_owned(), place);
     }
+}
+
+/// Who has something else than all should have.
+fn differing<'a, T: Ord>(shared: &'a Shared<T>, mine: &T) -> Option<(&'a T, &'a Owner)> {
+    let mut others = shared.iter().filter(|(theirs, _)| *theirs != mine);
+    others.find_map(|(theirs, by)| Some((theirs, by.first()?)))
 }
 
 /// Whether a connection to the backend would arrive at a listener with this

@@ -8,8 +8,10 @@
 //! another gave up afterwards is judged again. Two files that swap domains in
 //! one step are both refused: one has to give up first.
 
+mod check;
 mod judge;
 mod known;
+mod retract;
 mod wake;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use known::Known;
+pub use retract::Fault;
 
 use super::bundle::Bundle;
 use super::certificate::Certificates;
@@ -44,6 +47,12 @@ pub struct Directory {
     told: Vec<Diagnostic>,
     /// What of `lockgate.toml` the drop-ins were not asked about yet.
     changed: Changed,
+    /// The same of the last reading.
+    applied: Changed,
+    /// Those whose files the last reading found to be gone.
+    gone: Vec<FileReport>,
+    /// What cannot be served, by file name.
+    rejected: BTreeMap<OsString, Fault>,
 }
 
 /// How to read.
@@ -79,7 +88,7 @@ impl Reading {
 
     /// Of the whole, then file by file.
     pub fn all_diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.diagnostics.iter().chain(self.files.iter().flat_map(|file| &*file.diagnostics))
+        self.diagnostics.iter().chain(self.files.iter().flat_map(FileReport::all_diagnostics))
     }
 }
 
@@ -92,13 +101,22 @@ pub struct FileReport {
     pub file: Arc<Path>,
     /// Whether it serves.
     pub verdict: Verdict,
-    /// All there is to say of it.
+    /// All that is wrong with it.
     pub diagnostics: Arc<[Diagnostic]>,
+    /// That its last good version serves in its place.
+    pub stand_in: Option<Diagnostic>,
     /// The same was told the last time.
     pub told_before: bool,
     /// What was accepted now and is not what was accepted before: to be kept
     /// for the next start.
     pub bundle: Option<Bundle>,
+}
+
+impl FileReport {
+    /// All there is to say of it.
+    pub fn all_diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics.iter().chain(&self.stand_in)
+    }
 }
 
 /// See [`FileReport`].
@@ -110,6 +128,8 @@ pub enum Verdict {
     Accepted(Arc<Game>),
     /// It is bad.
     Refused {
+        /// When it was first found bad.
+        since: SystemTime,
         /// Its last good version, and when that was accepted.
         stands_in: Option<(Arc<Game>, SystemTime)>,
     },
@@ -139,6 +159,9 @@ impl Directory {
             last_good: Some(last_good),
             told: Vec::new(),
             changed: Changed::default(),
+            applied: Changed::default(),
+            gone: Vec::new(),
+            rejected: BTreeMap::new(),
         }
     }
 
@@ -162,8 +185,16 @@ impl Directory {
 
     /// Reads what changed. A game that did not is the same `Arc` as before.
     pub fn read(&mut self, ask: Ask) -> Reading {
+        self.rejected.clear();
+        self.gone.clear();
+        self.known.values_mut().for_each(|known| known.replaced = None);
+        self.read_on(ask)
+    }
+
+    fn read_on(&mut self, ask: Ask) -> Reading {
         let mut diagnostics = Vec::new();
-        if !self.read_process(&mut diagnostics) {
+        self.read_process(&mut diagnostics, false);
+        if self.process.is_none() {
             return self.reading(Vec::new(), diagnostics, false);
         }
         let folder = self.dir.join("listeners.d");
@@ -193,22 +224,25 @@ impl Directory {
             }
         };
         reports.extend(self.remove_others(&listed));
+        self.gone.extend(reports.iter().cloned());
         for (key, file) in listed {
             self.known.entry(key).or_insert_with(|| Known::new(&file));
         }
         let changed = std::mem::take(&mut self.changed);
+        self.applied = changed;
         let read_anew = ask.all || changed.defaults || changed.free;
         let certificates = Certificates::new(&self.dir, Files::default());
-        self.judge_all(read_anew, changed.defaults, &certificates);
+        self.judge_all(|_| true, read_anew, changed.defaults, &certificates);
         self.reading(reports, diagnostics, !first || ask.allow_empty)
     }
 
-    /// Reads `lockgate.toml`. False when there never was a good one.
-    fn read_process(&mut self, diagnostics: &mut Vec<Diagnostic>) -> bool {
+    /// Reads `lockgate.toml`, and says whether it is good. A bad one is used as far
+    /// as it goes if that is wanted, else the version before stays.
+    fn read_process(&mut self, diagnostics: &mut Vec<Diagnostic>, bad_too: bool) -> bool {
         let (read, found) = read_process_table(&self.dir, |table| process::read(table, &self.dir));
         let good = !found.iter().any(Diagnostic::is_error);
         diagnostics.extend(found);
-        if good {
+        if good || bad_too {
             let read = read.unwrap_or_default();
             if let Some(old) = &self.process {
                 self.changed.defaults |= !old.reads_same(&read);
@@ -221,7 +255,7 @@ impl Directory {
             let message = "the version of this file before goes on being in force".to_owned();
             diagnostics.push(Diagnostic::whole_file(Severity::Warning, &file, message));
         }
-        self.process.is_some()
+        good
     }
 
     /// Forgets the games whose files are gone, and what they had.
@@ -236,7 +270,8 @@ impl Directory {
                 }
                 // What was wrong with it is nobody's matter any more.
                 let diagnostics = Arc::from([]);
-                reports.push(FileReport { diagnostics, ..known.report(Verdict::Removed) });
+                let report = known.report(Verdict::Removed);
+                reports.push(FileReport { diagnostics, stand_in: None, ..report });
             }
             stays
         });
@@ -250,6 +285,7 @@ impl Directory {
             file: file.into(),
             verdict: Verdict::Removed,
             diagnostics: Arc::from([]),
+            stand_in: None,
             told_before: false,
             bundle: None,
         }

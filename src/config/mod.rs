@@ -59,33 +59,29 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 pub use bundle::Bundle;
-pub use certificate::{CertificateError, CertificateFault, load_authorities, load_certificate};
+pub use certificate::{
+    CertificateError, CertificateFault, load_authorities, load_certificate, system_authorities,
+};
 pub use credential::certificate_end;
 pub use diagnostic::{Diagnostic, Place, Severity, to_json};
-pub use directory::{Ask, Directory, FileReport, Reading, Verdict};
+pub use directory::{Ask, Directory, Fault, FileReport, Reading, Verdict};
 pub use model::*;
 pub use secret::{
     Rotated, SecretFault, SecretPlace, parse_secrets, read_secret_file, rotate_secrets, show_time,
 };
 pub use units::{parse_duration, show_duration};
 
-use certificate::Certificates;
-use conflicts::Taken;
-use drop_in::DropIn;
-use files::Files;
 use notes::Notes;
-use process::ProcessFile;
 use source::Source;
 use table::Table;
 
 /// What became of a configuration directory.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The good drop-ins. `None` when the directory or `lockgate.toml` cannot
-    /// be used, or no drop-in is good.
+    /// The good drop-ins, and the last good versions of others. `None` when the
+    /// directory or `lockgate.toml` cannot be used, or nothing serves.
     pub config: Option<Config>,
     /// Everything there is to say, file by file.
     pub diagnostics: Vec<Diagnostic>,
@@ -104,108 +100,22 @@ impl Loaded {
 }
 
 /// Reads and validates a configuration directory: `lockgate.toml`, which may
-/// be absent, the drop-ins in `listeners.d/`, and `certs/`.
+/// be absent, the drop-ins in `listeners.d/`, and `certs/`. No earlier version
+/// of a game is known.
 #[must_use]
 pub fn load(dir: &Path) -> Loaded {
-    let folder = dir.join("listeners.d");
-    let listed = list(&folder).and_then(|listed| match listed.is_empty() {
-        true => Err(no_drop_in(&folder)),
-        false => Ok(listed),
-    });
-    load_files(dir, listed, &[])
+    Directory::new(dir, BTreeMap::new()).check(&[], false)
 }
 
-/// Judges these drop-ins against the rest of the directory. A given file takes
-/// the place of the one of the same file name, wherever it lies. What is wrong
-/// with the rest is not told, and where a given file and one of the rest want
-/// the same, the given one is refused.
+/// Judges these drop-ins against the rest of the directory; see
+/// [`Directory::check`].
 #[must_use]
 pub fn load_with(dir: &Path, files: &[PathBuf]) -> Loaded {
-    let given = |name: &OsString| files.iter().any(|file| file.file_name() == Some(name));
-    let listed = match list(&dir.join("listeners.d")) {
-        Ok(mut listed) => {
-            listed.retain(|name, _| !given(name));
-            Ok(listed)
-        }
-        // What was given is all there is.
-        Err(_) => Ok(BTreeMap::new()),
-    };
-    load_files(dir, listed, files)
+    Directory::new(dir, BTreeMap::new()).check(files, false)
 }
 
 /// Drop-ins by file name, in lexical order.
 type Listed = BTreeMap<OsString, PathBuf>;
-
-fn load_files(dir: &Path, listed: Result<Listed, Box<Diagnostic>>, given: &[PathBuf]) -> Loaded {
-    let mut diagnostics = Vec::new();
-    let process = read_process(dir, &mut diagnostics);
-    let mut usable = !diagnostics.iter().any(Diagnostic::is_error);
-    let listed = listed.unwrap_or_else(|fault| {
-        diagnostics.push(*fault);
-        usable = false;
-        Listed::new()
-    });
-
-    let mut files: Vec<(PathBuf, bool)> =
-        listed.into_values().map(|file| (file, given.is_empty())).collect();
-    for file in given {
-        if !files.iter().any(|(known, _)| known == file) {
-            files.push((file.clone(), true));
-        }
-    }
-    let certificates = Certificates::new(dir, Files::default());
-    let mut taken = Taken::new(&process);
-    let mut games = Vec::new();
-    let mut refused = Vec::new();
-    for (file, told) in &files {
-        let (game, found) = read_drop_in(file, &process, &certificates, &mut taken);
-        if game.is_none() && *told {
-            refused.push(file.clone());
-        }
-        games.extend(game.map(Arc::new));
-        if *told {
-            diagnostics.extend(found);
-        }
-    }
-    games.sort_by(|a, b| a.file.file_name().cmp(&b.file.file_name()));
-    Loaded {
-        config: (usable && !games.is_empty()).then_some(Config { process: process.process, games }),
-        diagnostics,
-        refused,
-        files: files.iter().filter(|(_, told)| *told).count(),
-    }
-}
-
-fn read_drop_in(
-    file: &Path,
-    process: &ProcessFile,
-    certificates: &Certificates,
-    taken: &mut Taken,
-) -> (Option<Game>, Vec<Diagnostic>) {
-    let Some(name) = file.file_stem().and_then(OsStr::to_str) else {
-        let message = "this file's name is not UTF-8".to_owned();
-        let fault = Diagnostic::whole_file(Severity::Error, file, message);
-        return (None, vec![fault.hint("give it another name: the game is called by it")]);
-    };
-    let source = match drop_in::read_source(file, Source::new) {
-        Ok(source) => source,
-        Err(fault) => return (None, vec![*fault]),
-    };
-    let drop_in = drop_in::read(source, name, process, certificates);
-    let holding = taken.add(&drop_in);
-    let DropIn { notes, game, .. } = drop_in;
-    let good = notes.errors() == 0;
-    if !good {
-        taken.refuse(&holding);
-    }
-    (good.then_some(game), notes.into_diagnostics())
-}
-
-fn read_process(dir: &Path, diagnostics: &mut Vec<Diagnostic>) -> ProcessFile {
-    let (process, found) = read_process_table(dir, |table| process::read(table, dir));
-    diagnostics.extend(found);
-    process.unwrap_or_default()
-}
 
 /// Where the secret is kept, as `lockgate.toml` says. Whether it is good, or
 /// there at all, is not asked.

@@ -22,7 +22,7 @@ pub use group::*;
 pub use probe::*;
 
 /// Everything that was read and found good.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// `lockgate.toml`.
     pub process: Process,

@@ -39,6 +39,13 @@ impl Source {
         self.starts.partition_point(|start| *start <= offset).max(1)
     }
 
+    /// All of a line (1-based); of one that is not there its end.
+    pub(super) fn line_span(&self, line: usize) -> Range<usize> {
+        let end = self.text.len();
+        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or(end);
+        start..self.starts.get(line).map_or(end, |next| next - 1)
+    }
+
     pub(super) fn place(&self, span: &Range<usize>) -> Place {
         Place { file: self.file.clone(), line: self.line(span.start) }
     }

@@ -1,9 +1,10 @@
 //! How a group's backends are spoken to: `protocol` and `tls`.
 
 use rustls::pki_types::ServerName;
+use toml::de::DeValue;
 
 use super::address::Host;
-use super::certificate::Certificates;
+use super::certificate::{Certificates, system_authorities};
 use super::credential::{authorities, pair, problem_of_dates};
 use super::diagnostic::shown;
 use super::keys;
@@ -29,14 +30,27 @@ pub(super) fn read(group: &Table<'_>, certificates: &Certificates) -> Upstream {
     };
     let tls = group.get("tls");
     let Some(without_tls) = without_tls else {
-        let tls = tls.and_then(|item| read_tls(&item, certificates));
-        return Upstream::Https(tls.unwrap_or_default());
+        let names_some = tls.as_ref().is_some_and(names_authorities);
+        let tls = tls.and_then(|item| read_tls(&item, certificates)).unwrap_or_default();
+        if tls.verify
+            && !names_some
+            && let Err(why) = system_authorities()
+            && let Some(item) = group.get("protocol")
+        {
+            item.error(why, "install them, or name a file as `ca` in the group's `tls`");
+        }
+        return Upstream::Https(tls);
     };
     if let Some(tls) = tls {
         let hint = "write `protocol = \"https\"` beside it, or remove `tls`";
         tls.misplaced("`tls` is used only with `protocol = \"https\"`", hint);
     }
     without_tls
+}
+
+/// Whether they are good is not asked.
+fn names_authorities(tls: &Item<'_>) -> bool {
+    matches!(tls.value.get_ref(), DeValue::Table(table) if table.contains_key("ca"))
 }
 
 fn read_tls(item: &Item<'_>, certificates: &Certificates) -> Option<UpstreamTls> {

@@ -6,6 +6,8 @@ mod tests;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
+use rustls::sign::CertifiedKey;
+
 use crate::config::{
     Action, AdminState, Backend, Game, Group, Listener, Protocol, RedirectTarget, Rule, Upstream,
     certificate_end, show_duration,
@@ -27,6 +29,7 @@ pub(super) fn changes(before: Option<&Game>, after: Option<&Game>) -> Vec<String
             let (old, new) = (each(&before.listeners), each(&after.listeners));
             let pairs = Pairs::of(&old, &new, same_listener);
             pairs.say(&mut said, "listener", called);
+            renewed(&mut said, &pairs.both);
             for (old, new) in pairs.both {
                 listener(&mut said, (before, old), (after, new));
             }
@@ -83,10 +86,36 @@ fn same_listener(old: &Listener, new: &Listener) -> bool {
         && old.ports.iter().any(|port| new.ports.contains(port))
 }
 
+fn name_of(listener: &Listener) -> String {
+    listener.domains.first().map_or_else(|| "default".to_owned(), ToString::to_string)
+}
+
 /// `youxia.com:8030`.
-fn called(listener: &Listener) -> String {
-    let name = listener.domains.first().map_or_else(|| "default".to_owned(), ToString::to_string);
+pub(super) fn called(listener: &Listener) -> String {
+    let name = name_of(listener);
     listener.ports.first().map_or_else(|| name.clone(), |port| format!("{name}:{port}"))
+}
+
+/// Certificates that are others now, each with all that it is for.
+fn renewed(said: &mut Vec<String>, both: &[(&Listener, &Listener)]) {
+    let mut renewed: Vec<(&CertifiedKey, Vec<String>)> = Vec::new();
+    for (old, new) in both {
+        let (Some(old), Some(tls)) = (&old.tls, &new.tls) else { continue };
+        if old.certificate.cert == tls.certificate.cert {
+            continue;
+        }
+        let name = name_of(new);
+        let places = new.ports.iter().map(|port| format!("{name}:{port}"));
+        match renewed.iter_mut().find(|(known, _)| known.cert == tls.certificate.cert) {
+            Some((_, known)) => known.extend(places),
+            None => renewed.push((&tls.certificate, places.collect())),
+        }
+    }
+    for (certificate, places) in renewed {
+        let until = certificate_end(certificate);
+        let until = until.map_or_else(String::new, |until| format!(", expires {}", until.date()));
+        said.push(format!("certificate of {} renewed{until}", places.join(", ")));
+    }
 }
 
 fn listener(said: &mut Vec<String>, old: (&Game, &Listener), new: (&Game, &Listener)) {
@@ -94,13 +123,6 @@ fn listener(said: &mut Vec<String>, old: (&Game, &Listener), new: (&Game, &Liste
     let name = called(new);
     members(said, &old.domains, &new.domains, "domain", &name);
     members(said, &old.ports, &new.ports, "port", &name);
-    if let (Some(old), Some(new)) = (&old.tls, &new.tls)
-        && old.certificate.cert != new.certificate.cert
-    {
-        let until = certificate_end(&new.certificate);
-        let until = until.map_or_else(String::new, |until| format!(", expires {}", until.date()));
-        said.push(format!("certificate of {name} renewed{until}"));
-    }
     settings(said, &format!("listener {name}"), &of_listener(old), &of_listener(new));
     let rules = |listener: &'_ Listener| -> Vec<(usize, String)> {
         listener.rules.iter().enumerate().map(|(at, rule)| (at, rule.path.clone())).collect()

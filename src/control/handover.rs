@@ -233,17 +233,17 @@ pub(super) struct Estate {
 }
 
 impl Estate {
-    /// What a start begins with: what the old process gave, else the lock alone.
+    /// A start's: what the old process gave, else the lock and what systemd passed.
     ///
     /// # Errors
     /// Another process has the lock.
-    pub(super) fn of(heir: Option<&Heir>, state_dir: &Path) -> Result<Estate, String> {
-        match heir.and_then(|heir| heir.estate.take()) {
+    pub(super) fn of(launch: Launch<'_>, state_dir: &Path) -> Result<Estate, String> {
+        match launch.heir.and_then(|heir| heir.estate.take()) {
             Some(estate) => Ok(estate),
             None => Ok(Estate {
                 lock: StateLock::take(state_dir)?,
                 admin: None,
-                sockets: Received::new(),
+                sockets: super::activation::passed(),
             }),
         }
     }

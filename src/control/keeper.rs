@@ -40,11 +40,6 @@ impl Keeper {
         }
     }
 
-    /// It cannot be served after all.
-    pub(super) fn forget(&mut self, game: &str) {
-        self.to_do.remove(game);
-    }
-
     /// Writes what is to be written, in time; while an earlier lot is being
     /// written, with the next.
     pub(super) fn keep(&mut self) {

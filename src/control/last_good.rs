@@ -1,6 +1,7 @@
 //! The last good version of each game, kept for the next start: one file a
 //! game in `good/` of the state directory, with the drop-in and the
-//! certificates and keys that fit it. It is its owner's alone.
+//! certificates and keys that fit it. It is its owner's alone. And whether there
+//! are none on purpose.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -54,16 +55,29 @@ fn file(state_dir: &Path, game: &str) -> PathBuf {
 /// is said in the log.
 #[must_use]
 pub fn load_all(state_dir: &Path) -> BTreeMap<String, Bundle> {
+    let (found, problems) = read_all(state_dir);
+    problems.iter().for_each(|problem| warn!("{problem}"));
+    found
+}
+
+/// The same, and what could not be used. Nothing is written or locked, so that
+/// anybody may look who can read it.
+#[must_use]
+pub fn read_all(state_dir: &Path) -> (BTreeMap<String, Bundle>, Vec<String>) {
     let folder = folder(state_dir);
+    let (mut found, mut problems) = (BTreeMap::new(), Vec::new());
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return BTreeMap::new(),
         Err(error) => {
-            warn!("`{}` cannot be read: {error}: no last good version is known", folder.display());
-            return BTreeMap::new();
+            if error.kind() != ErrorKind::NotFound {
+                let folder = folder.display();
+                let problem =
+                    format!("`{folder}` cannot be read: {error}: no last good version is known");
+                problems.push(problem);
+            }
+            return (found, problems);
         }
     };
-    let mut found = BTreeMap::new();
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let Some(game) = name.strip_suffix(".json").filter(|_| !name.starts_with('.')) else {
@@ -74,11 +88,12 @@ pub fn load_all(state_dir: &Path) -> BTreeMap<String, Bundle> {
                 found.insert(game.to_owned(), bundle);
             }
             Err(why) => {
-                warn!("last good version `{}` cannot be used: {why}", path.display());
+                let path = path.display();
+                problems.push(format!("last good version `{path}` cannot be used: {why}"));
             }
         }
     }
-    found
+    (found, problems)
 }
 
 /// Keeps a version in the place of the one before, which is there until this
@@ -119,6 +134,32 @@ pub fn remove(state_dir: &Path, game: &str) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(()) => File::open(folder(state_dir))?.sync_all(),
+    }
+}
+
+/// The file that says that no game was left on purpose.
+fn emptied(state_dir: &Path) -> PathBuf {
+    state_dir.join("emptied")
+}
+
+/// Whether an operator said that no game is left is meant, and none came since.
+#[must_use]
+pub fn is_emptied(state_dir: &Path) -> bool {
+    emptied(state_dir).exists()
+}
+
+/// Remembers it for the next start, or forgets it.
+///
+/// # Errors
+/// What kept it from doing so.
+pub fn set_emptied(state_dir: &Path, is_empty: bool) -> io::Result<()> {
+    let file = emptied(state_dir);
+    if is_empty {
+        return fs::write(file, "No game is left on purpose: lockgate starts without one.\n");
+    }
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

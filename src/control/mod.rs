@@ -1,11 +1,13 @@
 //! The control plane: starts the workers, answers the operator, ends it all.
 
+mod activation;
 mod admin;
 mod changes;
 pub mod client;
 mod commands;
 mod crew;
 pub mod demo;
+mod expiry;
 pub mod handover;
 mod keeper;
 pub mod last_good;
@@ -19,5 +21,6 @@ pub mod server;
 mod signals;
 mod sockets;
 pub mod status;
+mod trouble;
 mod upgrade;
 pub mod why;

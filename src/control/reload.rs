@@ -17,16 +17,18 @@ use tracing::{error, info, warn};
 
 use super::changes::changes;
 use super::keeper::Keeper;
+use super::last_good;
 use super::notify::Notifier;
 use super::prober::Prober;
-use super::resolver::Resolver;
+use super::resolver::{Resolver, WHILE_SERVED};
 use super::secret;
 use super::sockets::{self, Bound, Received};
+use super::trouble::{Troubles, lacking, troubles, unservable};
 use crate::config::{
-    Ask, Config, Diagnostic, Directory, FileReport, Game, Process, Reading, Verdict,
+    Ask, Config, Diagnostic, Directory, Fault, FileReport, Game, Process, Reading, Verdict,
 };
 use crate::proxy::{Message, Shared};
-use crate::state::{Backend, Snapshot};
+use crate::state::{Backend, BuildError, Snapshot};
 
 /// What a run consists of, and what a reload changes.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub(super) struct Running {
     /// How it looked last.
     pub(super) glimpsed: u64,
     pub(super) keeper: Keeper,
+    pub(super) troubles: Troubles,
     pub(super) state_dir: PathBuf,
     pub(super) shared: Arc<Shared>,
     pub(super) workers: Vec<mpsc::UnboundedSender<Message>>,
@@ -196,11 +199,11 @@ fn errors_of(diagnostics: &[Diagnostic]) -> Vec<String> {
 }
 
 fn refused(file: &FileReport) -> Option<GameReport> {
-    let Verdict::Refused { stands_in } = &file.verdict else { return None };
-    let serves = match stands_in {
-        Some((_, since)) => {
-            format!("its last good version serves, of {}", httpdate::fmt_http_date(*since))
-        }
+    if !matches!(file.verdict, Verdict::Refused { .. }) {
+        return None;
+    }
+    let serves = match &file.stand_in {
+        Some(told) => told.message.clone(),
         None => "nothing of it serves".to_owned(),
     };
     let changes = errors_of(&file.diagnostics).into_iter().chain([serves]).collect();
@@ -260,45 +263,81 @@ impl Running {
     }
 
     async fn attempt(&mut self, options: Options) -> Report {
-        let ask = Ask { all: options.all, allow_empty: options.allow_empty };
-        let watch = self.shared.live.load().process.watch;
+        let broke_off = || {
+            let problem = "reading the files broke off: restart lockgate, and please report this";
+            Report { problems: vec![problem.to_owned()], ..Report::default() }
+        };
+        let old = self.shared.live.load();
+        // Where nothing serves nothing can be lost.
+        let allow_empty = options.allow_empty || old.games.is_empty();
+        let ask = Ask { all: options.all, allow_empty };
+        // Nothing of a dry run is to be remembered.
+        let saved = options.dry_run.then(|| self.directory.clone());
+        let watch = old.process.watch && !options.dry_run;
         let read = move |directory: &mut Directory| {
-            if options.dry_run {
-                // Nothing of it is to be remembered.
-                return (0, directory.clone().read(ask));
-            }
             // Before: what changes while it is read is read once more.
-            let look = if watch { directory.look() } else { 0 };
+            let look = watch.then(|| directory.look());
             (look, directory.read(ask))
         };
-        let Some((look, reading)) = self.with_directory(read).await else {
-            let problem = "reading the files broke off: restart lockgate, and please report this";
-            return Report { problems: vec![problem.to_owned()], ..Report::default() };
+        let Some((look, mut reading)) = self.with_directory(read).await else {
+            return broke_off();
         };
-        if !options.dry_run {
-            self.looked = look;
-            self.keeper.note(&reading.files);
+        self.looked = look.unwrap_or(self.looked);
+        let (mut report, next) = loop {
+            let mut report = Report::of(&reading);
+            let found = troubles(&reading, &self.troubles.borrow());
+            let mut files = std::mem::take(&mut reading.files);
+            let next = self.next(reading.config.take(), &old, allow_empty, &mut report);
+            let Some(next) = next else {
+                if !options.dry_run {
+                    // Games that are gone serve on.
+                    files.retain(|file| file.bundle.is_some());
+                    self.troubles.replace(found);
+                    self.keeper.note(&files);
+                }
+                break (report, None);
+            };
+            let (next, bound, faults) = self.prepare(next, &old, options, &mut report);
+            let again = move |directory: &mut Directory| directory.read_without(ask, faults);
+            match self.with_directory(again).await {
+                None => return broke_off(),
+                Some(Some(again)) => reading = again,
+                Some(None) => {
+                    compare(&old, &next, &mut report);
+                    break (report, Some((next, bound, files, found)));
+                }
+            }
+        };
+        if let Some(saved) = saved {
+            self.directory = saved;
+            return report;
         }
-        let mut report = Report::of(&reading);
-        let old = self.shared.live.load();
-        let next = self.next(reading, &old, options, &mut report);
-        let Some(next) = next.filter(|_| !options.dry_run) else { return report };
-        let (next, bound) = self.bind(next, &old, &mut report);
-        self.apply(&old, next, bound, &mut report).await;
-        self.keeper.keep();
+        if let Some((next, bound, files, found)) = next {
+            self.troubles.replace(found);
+            self.keeper.note(&files);
+            let is_empty = next.games.is_empty();
+            self.apply(&old, next, bound, &mut report).await;
+            if is_empty != old.games.is_empty()
+                && let Err(error) = last_good::set_emptied(&self.state_dir, is_empty)
+            {
+                report.problems.push(format!("whether games are left is not remembered: {error}"));
+            }
+            self.keeper.keep();
+        }
         report
     }
 
-    /// The snapshot the files ask for, if they can be used at all.
+    /// The snapshot the files ask for, if they can be used at all, with what keeps
+    /// games from being served.
     fn next(
         &mut self,
-        reading: Reading,
+        config: Option<Config>,
         old: &Snapshot,
-        options: Options,
+        allow_empty: bool,
         report: &mut Report,
-    ) -> Option<Snapshot> {
-        let mut config = reading.config?;
-        if config.games.is_empty() && !options.allow_empty {
+    ) -> Option<(Snapshot, Vec<BuildError>)> {
+        let mut config = config?;
+        if config.games.is_empty() && !allow_empty {
             report.good = false;
             let problem = "no game would be left: `--allow-empty` if that is meant";
             report.problems.push(problem.to_owned());
@@ -318,56 +357,30 @@ impl Running {
             }
         };
         report.restart = keep_fixed(&mut config.process, &old.process);
-        let (next, errors) = Snapshot::build(config, secrets, Some(old));
-        report.good &= errors.is_empty();
-        for error in &errors {
-            // After a dry run there is nothing of it to forget.
-            self.keeper.forget(error.game());
-            report.problems.push(error.to_string());
-        }
-        compare(old, &next, report);
-        Some(next)
+        Some(Snapshot::build(config, secrets, Some(old)))
     }
 
-    /// Binds what is new. A game that cannot have a port it wants now stays as it
-    /// was, if it was: what serves is not given up for what does not.
-    fn bind(&mut self, next: Snapshot, old: &Snapshot, report: &mut Report) -> (Snapshot, Bound) {
+    /// Binds what is new, unless this is a dry run. With that comes what keeps
+    /// games from being served as they are written: where an earlier version
+    /// serves, it is not given up for one that does not.
+    fn prepare(
+        &self,
+        (next, errors): (Snapshot, Vec<BuildError>),
+        old: &Snapshot,
+        options: Options,
+        report: &mut Report,
+    ) -> (Snapshot, Bound, Vec<Fault>) {
+        let mut faults: Vec<Fault> = errors.iter().map(unservable).collect();
+        report.good &= errors.is_empty();
+        report.problems.extend(errors.iter().map(ToString::to_string));
+        if options.dry_run || !faults.is_empty() {
+            return (next, Bound::default(), faults);
+        }
         let bound = sockets::bind(&next, self.workers.len(), &self.listening, Received::new());
-        if bound.lacking.is_empty() {
-            return (next, bound);
+        if !bound.lacking.is_empty() {
+            faults = lacking(&next, old, &bound);
         }
-        let mut stays = Vec::new();
-        let games = next.games.iter().map(|game| {
-            let before = old.games.iter().find(|before| before.config.name == game.config.name);
-            let lacks = |port| bound.lacking.contains(port);
-            let fails = game.listeners.iter().any(|one| one.config.ports.iter().any(lacks));
-            match before.filter(|before| fails && !Arc::ptr_eq(before, game)) {
-                Some(before) => {
-                    stays.push(game.config.name.to_string());
-                    Arc::clone(&before.config)
-                }
-                None => Arc::clone(&game.config),
-            }
-        });
-        let games = games.collect();
-        if stays.is_empty() {
-            return (next, bound);
-        }
-        report.good = false;
-        report.problems.extend(bound.failed);
-        report.games.retain(|game| !stays.contains(&game.game));
-        for game in stays {
-            self.keeper.forget(&game);
-            let changes = vec!["it wants a port that cannot be had; it stays as it was".to_owned()];
-            report.games.push(GameReport { game, verdict: "refused".to_owned(), changes });
-        }
-        // What was bound for those alone is closed again.
-        drop(bound.sockets);
-        let config = Config { process: next.process, games };
-        // They were built before, all of them.
-        let (next, _) = Snapshot::build(config, next.secrets, Some(old));
-        let bound = sockets::bind(&next, self.workers.len(), &self.listening, Received::new());
-        (next, bound)
+        (next, bound, faults)
     }
 
     /// Puts the next snapshot in the old one's place.
@@ -381,7 +394,7 @@ impl Running {
             self.listening.iter().filter(|have| !wanted.contains(have)).copied().collect();
         self.listening.retain(|have| wanted.contains(have));
         self.listening.extend(added);
-        if let Err(problem) = self.resolver.follow(&next, &self.listening).await {
+        if let Err(problem) = self.resolver.follow(&next, &self.listening, WHILE_SERVED).await {
             report.good = false;
             report.problems.push(problem);
         }

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::config::BackendAddress;
-use crate::state::{Backend, Snapshot};
+use crate::state::{Backend, Group, Snapshot};
 
 /// An answer is used for at least this long, whatever its TTL says, and at
 /// most an hour.
@@ -25,8 +26,12 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(3600);
 /// After an answer that names no address, or no answer at all.
 const RETRY: Duration = Duration::from_secs(2);
-/// How long a start waits for the first answers.
-const FIRST: Duration = Duration::from_secs(3);
+/// How long the first answers are waited for while something else serves: what
+/// runs so far, or the old process of an upgrade.
+pub(super) const WHILE_SERVED: Duration = Duration::from_secs(3);
+/// The same where nothing serves meanwhile: enough for name servers that answer,
+/// and nothing that clients in the queues of the sockets would notice.
+pub(super) const UNSERVED: Duration = Duration::from_millis(250);
 
 /// The names that are looked up; they no longer are when this is dropped.
 #[derive(Debug)]
@@ -49,21 +54,20 @@ impl Resolver {
     }
 
     /// Resolves the names of the snapshot's backends: those that are new for the
-    /// first time before it returns (unless the name servers are too slow), and
-    /// all from then on. Those that are not in it any more are left.
+    /// first time before it returns (unless the name servers are slower than
+    /// `patience`), and all from then on. Those that are not in it any more are
+    /// left.
     pub(super) async fn follow(
         &mut self,
         snapshot: &Snapshot,
         listening: &[SocketAddr],
+        patience: Duration,
     ) -> Result<(), String> {
         *self.own.borrow_mut() = listening.iter().copied().chain([self.admin]).collect();
         let mut before = std::mem::take(&mut self.tasks);
         let mut firsts = Vec::new();
-        for backend in snapshot.groups().flat_map(|group| &group.backends) {
-            if !matches!(backend.config.address, BackendAddress::Name { .. }) {
-                continue;
-            }
-            let id = backend.id();
+        for named in snapshot.groups().flat_map(|group| named(group)) {
+            let id = named.backend.id();
             if let Some(task) = before.remove(&id) {
                 self.tasks.insert(id, task);
                 continue;
@@ -77,7 +81,7 @@ impl Resolver {
                 }
             };
             let (told, first) = tokio::sync::oneshot::channel();
-            let keeping = keep(families, backend.clone(), Rc::clone(&self.own), told);
+            let keeping = keep(families, named, Rc::clone(&self.own), told);
             self.tasks.insert(id, spawn_local(keeping));
             firsts.push(first);
         }
@@ -88,7 +92,9 @@ impl Resolver {
                 let _ = answer.await;
             }
         };
-        let _ = timeout(FIRST, all).await;
+        if timeout(patience, all).await.is_err() {
+            warn!("some names have no answer yet: their backends are down until it comes");
+        }
         Ok(())
     }
 }
@@ -125,17 +131,19 @@ fn resolver(servers: &[SocketAddr], family: LookupIpStrategy) -> Result<TokioRes
 /// Looks one name up for as long as the process runs.
 async fn keep(
     resolver: Rc<[TokioResolver; 2]>,
-    backend: Backend,
+    named: Named,
     own: Rc<RefCell<Vec<SocketAddr>>>,
     told: tokio::sync::oneshot::Sender<()>,
 ) {
-    let BackendAddress::Name { host, port } = &backend.config.address else { return };
+    let Named { game, group, backend } = &named;
+    let (name, address) = (&*backend.config.name, &backend.config.address);
+    let BackendAddress::Name { host, port } = address else { return };
     let mut told = Some(told);
     // A dot at the end: the name is whole, no search list is tried on it.
-    let name = if host.contains('.') { format!("{host}.") } else { host.to_string() };
+    let asked = if host.contains('.') { format!("{host}.") } else { host.to_string() };
     loop {
         let [v4, v6] = &*resolver;
-        let (v4, v6) = tokio::join!(v4.lookup_ip(name.as_str()), v6.lookup_ip(name.as_str()));
+        let (v4, v6) = tokio::join!(v4.lookup_ip(asked.as_str()), v6.lookup_ip(asked.as_str()));
         let last = backend.addresses();
         let mut addresses = Vec::new();
         let mut again: Option<Instant> = None;
@@ -149,7 +157,7 @@ async fn keep(
                 }
                 Err(error) if error.is_no_records_found() => {}
                 Err(error) => {
-                    warn!(backend = %backend.config.name, %error, "name not resolved; the last addresses stay");
+                    warn!(%game, %group, backend = name, %error, "name not resolved; the last addresses stay");
                     failed = true;
                     addresses.extend(last.iter().filter(|a| a.is_ipv4() == is_ipv4));
                 }
@@ -158,10 +166,7 @@ async fn keep(
         addresses.retain(|address| !leads_to_us(*address, &own.borrow()));
         addresses.sort_unstable();
         addresses.dedup();
-        if addresses.is_empty() && told.is_some() {
-            warn!(backend = %backend.config.name, "the name has no address: the backend is down");
-        }
-        publish(&backend, addresses);
+        named.publish(addresses, told.is_some());
         let again = again.filter(|_| !failed).map_or(Instant::now() + RETRY, |at| {
             at.clamp(Instant::now() + SHORTEST, Instant::now() + LONGEST)
         });
@@ -172,16 +177,41 @@ async fn keep(
     }
 }
 
-fn publish(backend: &Backend, addresses: Vec<SocketAddr>) {
-    if *backend.addresses() == addresses {
-        return;
+/// A backend that is named.
+#[derive(Debug)]
+struct Named {
+    game: Arc<str>,
+    group: Arc<str>,
+    backend: Backend,
+}
+
+/// Those of a group.
+fn named(group: &Group) -> impl Iterator<Item = Named> {
+    let is_named =
+        |backend: &&Backend| matches!(backend.config.address, BackendAddress::Name { .. });
+    group.backends.iter().filter(is_named).map(|backend| Named {
+        game: Arc::clone(&group.game),
+        group: Arc::clone(&group.config.name),
+        backend: backend.clone(),
+    })
+}
+
+impl Named {
+    /// From now on it is there. What is as before is not told, unless it is the
+    /// `first` that is heard.
+    fn publish(&self, addresses: Vec<SocketAddr>, first: bool) {
+        let Named { game, group, backend } = self;
+        let name = &*backend.config.name;
+        let same = *backend.addresses() == addresses;
+        if addresses.is_empty() && (first || !same) {
+            warn!(%game, %group, backend = name, "the name has no address: the backend is down");
+        } else if !same {
+            info!(%game, %group, backend = name, ?addresses, "resolved");
+        }
+        if !same {
+            backend.set_addresses(addresses);
+        }
     }
-    if addresses.is_empty() {
-        warn!(backend = %backend.config.name, "the name has no address: the backend is down");
-    } else {
-        info!(backend = %backend.config.name, ?addresses, "resolved");
-    }
-    backend.set_addresses(addresses);
 }
 
 /// A name that resolves to one of our own sockets would send requests in a
@@ -193,4 +223,49 @@ fn leads_to_us(address: SocketAddr, own: &[SocketAddr]) -> bool {
                 || (own.ip().is_unspecified()
                     && (address.ip().is_loopback() || address.ip().is_unspecified())))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, UdpSocket};
+
+    use tokio::runtime::{Builder, LocalOptions};
+
+    use super::*;
+    use crate::config;
+    use crate::policy::sticky::KeyRing;
+
+    const DROP_IN: &str = "[[listener]]\ndomain = \"a.test\"\nport = 8080\nprotocol = \"http\"\n\
+        group = \"web\"\n\n[group.web]\nbackends = [\"web.internal:80\", \"10.0.0.1:80\"]\n";
+
+    /// On a clock of the test's own: how long a name server that says nothing is
+    /// waited for.
+    #[test]
+    fn a_silent_name_server_is_not_waited_for_longer_than_that() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("listeners.d")).unwrap();
+        std::fs::write(dir.path().join("listeners.d/a.toml"), DROP_IN).unwrap();
+        let config = config::load(dir.path()).config.unwrap();
+        let (snapshot, errors) = Snapshot::build(config, KeyRing::new(Vec::new()), None);
+        assert!(errors.is_empty());
+        let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let server = silent.local_addr().unwrap();
+        let clock = Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build_local(LocalOptions::default())
+            .unwrap();
+        clock.block_on(async {
+            for patience in [UNSERVED, WHILE_SERVED] {
+                let mut resolver = Resolver::new(&[server], SocketAddr::from(([127, 0, 0, 1], 1)));
+                let begun = Instant::now();
+                resolver.follow(&snapshot, &[], patience).await.unwrap();
+                let waited = begun.elapsed();
+                assert!(waited >= patience && waited < patience + Duration::from_millis(10));
+                // It was asked, and is asked on.
+                assert_eq!(resolver.tasks.len(), 1);
+                assert!(resolver.tasks.values().all(|task| !task.is_finished()));
+            }
+        });
+    }
 }

@@ -15,23 +15,26 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracing::{error, info};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
+use tracing::{error, info, warn};
 
+use super::activation;
 use super::admin::{self, Status};
 use super::commands::{self, Command};
 use super::crew::Crew;
+use super::expiry;
 use super::handover::{self, Estate, Launch};
 use super::keeper::Keeper;
 use super::last_good;
 use super::notify::Notifier;
 use super::prober::{self, Prober};
 use super::reload::{Options, Running};
-use super::resolver::Resolver;
+use super::resolver::{Resolver, UNSERVED, WHILE_SERVED};
 use super::secret;
 use super::signals::{Asked, Signals};
 use super::sockets::{self, Bound};
 use super::status::Asker;
+use super::trouble::{Troubles, troubles, unservable};
 use super::upgrade::{self, Upgrader};
 use crate::config::{Ask, Directory, Process, Protocol, Reading};
 use crate::proxy::{Order, Shared};
@@ -71,6 +74,7 @@ struct Start {
     directory: Directory,
     looked: u64,
     keeper: Keeper,
+    troubles: Troubles,
     snapshot: Snapshot,
 }
 
@@ -81,32 +85,44 @@ fn start(
     launch: Launch<'_>,
     occasion: &mut impl Occasion,
 ) -> Result<Start, String> {
-    let estate = Estate::of(launch.heir, state_dir)?;
+    let estate = Estate::of(launch, state_dir)?;
     let mut directory = Directory::new(config_dir, last_good::load_all(state_dir));
     // Before: what changes while it is read is read once more.
     let looked = directory.look();
-    let reading = directory.read(Ask::default());
+    let ask = Ask { allow_empty: last_good::is_emptied(state_dir), ..Ask::default() };
+    let mut reading = directory.read(ask);
+    let mut built = None;
+    while let Some(config) = reading.config.clone() {
+        let secrets = match config.process.secrets.clone() {
+            Some(secrets) => secrets,
+            None => secret::load_or_create(state_dir)?,
+        };
+        let (snapshot, errors) = Snapshot::build(config, secrets, None);
+        let again = directory.read_without(ask, errors.iter().map(unservable).collect());
+        built = again.is_none().then_some((snapshot, errors));
+        match again {
+            Some(again) => reading = again,
+            None => break,
+        }
+    }
     occasion.read(&reading)?;
     launch.strict(handover::objection(&reading))?;
-    let mut keeper = Keeper::new(state_dir);
-    keeper.note(&reading.files);
-    let Some(config) = reading.config else {
+    let Some((snapshot, errors)) = built else {
         return Err("nothing can be served: correct what is said above, then start again".into());
     };
-    let secrets = match config.process.secrets.clone() {
-        Some(secrets) => secrets,
-        None => secret::load_or_create(state_dir)?,
-    };
-    let (snapshot, errors) = Snapshot::build(config, secrets, None);
-    for error in &errors {
-        error!("{error}");
-        keeper.forget(error.game());
-    }
+    let mut keeper = Keeper::new(state_dir);
+    keeper.note(&reading.files);
+    errors.iter().for_each(|error| error!("{error}"));
     launch.strict(&errors)?;
-    if snapshot.games.is_empty() {
+    if snapshot.games.is_empty() && !ask.allow_empty {
         return Err(errors.first().map_or_else(|| "no game".to_owned(), ToString::to_string));
     }
-    Ok(Start { estate, directory, looked, keeper, snapshot })
+    if ask.allow_empty && !snapshot.games.is_empty() {
+        // The next time it is no more than any other directory that is empty.
+        last_good::set_emptied(state_dir, false).map_err(|error| error.to_string())?;
+    }
+    let troubles = Troubles::new(troubles(&reading, &[]).into());
+    Ok(Start { estate, directory, looked, keeper, troubles, snapshot })
 }
 
 /// Serves the configuration of this directory until a signal ends it.
@@ -144,12 +160,13 @@ struct Prepared {
     directory: Directory,
     looked: u64,
     keeper: Keeper,
+    troubles: Troubles,
     bound: Bound,
     shared: Arc<Shared>,
 }
 
 fn prepare(start: Start, launch: Launch<'_>) -> Result<Prepared, String> {
-    let Start { mut estate, directory, looked, keeper, snapshot } = start;
+    let Start { mut estate, directory, looked, keeper, troubles, snapshot } = start;
     let descriptors = raise_descriptor_limit();
     let process = snapshot.process.clone();
     let workers = match process.workers {
@@ -157,12 +174,20 @@ fn prepare(start: Start, launch: Launch<'_>) -> Result<Prepared, String> {
         workers => workers,
     };
     let probes = prober::connections(&snapshot);
-    let bound = sockets::bind(&snapshot, workers, &[], mem::take(&mut estate.sockets));
+    let mut received = mem::take(&mut estate.sockets);
+    if launch.heir.is_none() {
+        let spread = activation::spread(&mut received, workers);
+        spread.map_err(|error| format!("the sockets that systemd passed: {error}"))?;
+    }
+    let bound = sockets::bind(&snapshot, workers, &[], received);
+    for address in bound.unclaimed.iter().filter(|_| launch.heir.is_none()) {
+        warn!(%address, "systemd passed a socket that no listener wants: remove it from lockgate.socket");
+    }
     for problem in &bound.failed {
         error!("{problem}");
     }
     launch.strict(&bound.failed)?;
-    if bound.addresses.is_empty() {
+    if bound.addresses.is_empty() && !snapshot.games.is_empty() {
         return Err(bound.failed.first().cloned().unwrap_or_else(|| "no listener".into()));
     }
     let max_connections = process.limits.connections.unwrap_or(affordable(descriptors, probes));
@@ -173,7 +198,7 @@ fn prepare(start: Start, launch: Launch<'_>) -> Result<Prepared, String> {
         max_connections,
         workers,
     });
-    Ok(Prepared { process, workers, estate, directory, looked, keeper, bound, shared })
+    Ok(Prepared { process, workers, estate, directory, looked, keeper, troubles, bound, shared })
 }
 
 /// From what was prepared to the last connection.
@@ -184,8 +209,8 @@ async fn live(
     launch: Launch<'_>,
     occasion: &mut impl Occasion,
 ) -> Result<Ended, String> {
-    let Prepared { process, workers, mut estate, directory, looked, keeper, bound, shared } =
-        prepared;
+    let Prepared { process, workers, mut estate, directory, bound, shared, .. } = prepared;
+    let (looked, keeper, troubles) = (prepared.looked, prepared.keeper, prepared.troubles);
     let notifier = Rc::new(Notifier::from_env());
     let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
     let admin = estate.admin(process.admin).await?;
@@ -196,12 +221,13 @@ async fn live(
     let Bound { mut sockets, addresses, .. } = bound;
     let mut resolver = Resolver::new(&process.dns_servers, admin_address);
     let listening: Vec<SocketAddr> = addresses.iter().map(|(_, address)| *address).collect();
-    resolver.follow(&shared.live.load(), &listening).await?;
+    let patience = if launch.heir.is_some() { WHILE_SERVED } else { UNSERVED };
+    resolver.follow(&shared.live.load(), &listening, patience).await?;
     let mut prober = Prober::default();
     prober.follow(&shared.live.load());
     let mut crew = Crew::start(&shared, launch.at_first(&mut sockets));
     // It is set here alone.
-    let _ = status.asker.set(Asker::new(Arc::clone(&shared), crew.workers()));
+    let _ = status.asker.set(Asker::new(Arc::clone(&shared), crew.workers(), Rc::clone(&troubles)));
     launch.take_over(&crew.workers(), sockets, &estate.lock)?;
     status.ready.set(true);
     let (commander, commands) = mpsc::channel(1);
@@ -216,6 +242,7 @@ async fn live(
         glimpsed: 0,
         directory: Some(directory),
         keeper,
+        troubles,
         state_dir: state_dir.to_owned(),
         shared: Arc::clone(&shared),
         workers: crew.workers(),
@@ -275,7 +302,9 @@ async fn attend(
     let mut watching = interval(WATCH);
     watching.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let notifier = Rc::clone(&upgrader.notifier);
+    let mut expiry = expiry::Watch::default();
     loop {
+        let certificates = sleep_until(expiry.tell(&running.shared.live.load()));
         let deadline = running.shared.live.load().process.shutdown_deadline;
         let watch = running.shared.live.load().process.watch;
         let command = tokio::select! {
@@ -283,6 +312,7 @@ async fn attend(
                 true => Command::Reload(Options::default(), None),
                 false => continue,
             },
+            () = certificates => continue,
             asked = signals.next(deadline) => match asked {
                 Asked::End(order) => return (order, true),
                 Asked::Reload => Command::Reload(Options::default(), None),

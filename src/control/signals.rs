@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::warn;
+use tracing::info;
 
 use crate::proxy::Order;
 
@@ -52,9 +52,9 @@ impl Signals {
                 _ = self.quit.recv() => return Asked::End(Order::Drain { within: None }),
                 _ = self.hangup.recv() => return Asked::Reload,
                 _ = self.user2.recv() => return Asked::Upgrade,
-                // What other servers do on it would end this one by default,
-                // and every game with it.
-                _ = self.user1.recv() => warn!(signal = "USR1", "nothing is done on this signal"),
+                // Without an answer to it the process would end, and every game
+                // with it.
+                _ = self.user1.recv() => reopen_logs(),
             }
         }
     }
@@ -66,4 +66,9 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// USR1: whoever rotates log files moves them away first, then asks for new ones.
+fn reopen_logs() {
+    info!(signal = "USR1", "no log file is open: the log goes to standard error");
 }

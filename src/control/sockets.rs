@@ -17,7 +17,7 @@ use crate::state::{Port, Snapshot};
 const BACKLOG: i32 = 65_535;
 
 /// The sockets of all workers, and where they listen.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Bound {
     /// One list per worker.
     pub(super) sockets: Vec<Vec<Socket>>,
@@ -25,8 +25,10 @@ pub(super) struct Bound {
     pub(super) addresses: Vec<(crate::config::Protocol, SocketAddr)>,
     /// What can't be listened on, and what to do about it.
     pub(super) failed: Vec<String>,
-    /// The ports of these.
+    /// The ports of these, in their order.
     pub(super) lacking: Vec<u16>,
+    /// Received, and wanted by nobody: closed.
+    pub(super) unclaimed: Vec<SocketAddr>,
 }
 
 /// Listening sockets that another process bound, by their addresses.
@@ -47,6 +49,7 @@ pub(super) fn bind(
         addresses: Vec::new(),
         failed: Vec::new(),
         lacking: Vec::new(),
+        unclaimed: Vec::new(),
     };
     for port in &snapshot.ports {
         match bind_port(port, workers, have, &mut received, &owners(snapshot, port)) {
@@ -66,6 +69,7 @@ pub(super) fn bind(
             }
         }
     }
+    bound.unclaimed.extend(received.into_keys());
     bound
 }
 

@@ -10,9 +10,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::expiry::{CertificateStatus, certificates};
+use super::trouble::{FileTrouble, Troubles};
 use crate::config::AdminState;
 use crate::policy::sticky::{Ejection, Reject};
 use crate::proxy::{Census, CookieCounts, Holding, Message, Shared, Sketch};
@@ -26,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Asker {
     shared: Arc<Shared>,
     workers: Rc<[mpsc::UnboundedSender<Message>]>,
+    troubles: Troubles,
     handed_over: Cell<Option<SystemTime>>,
 }
 
@@ -49,7 +53,10 @@ pub struct Status {
     /// What a process that ends still holds, by game, the oldest first.
     #[serde(default)]
     held: Vec<HeldStatus>,
+    /// Files that are not taken as they are written.
+    refused: Vec<FileTrouble>,
     games: Vec<GameStatus>,
+    certificates: Vec<CertificateStatus>,
     sticky_cookies: StickyCookies,
 }
 
@@ -111,6 +118,9 @@ struct ProbeJson {
     up: Option<bool>,
     /// Seconds since 1970.
     since: u64,
+    /// It takes no requests until its first verdict: it was added to others.
+    #[serde(default)]
+    waits: bool,
     good_in_a_row: u32,
     bad_in_a_row: u32,
     last: Option<LastProbe>,
@@ -158,19 +168,24 @@ impl Status {
 /// As a table, for people.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Status { version, pid, generation, connections, tunnels, games, .. } = self;
+        let Status { version, pid, generation, connections, tunnels, .. } = self;
+        let Status { refused, games, certificates, .. } = self;
         writeln!(
             f,
             "lockgate {version}, process {pid}, generation {generation}, connections \
              {connections}, WebSockets {tunnels}"
         )?;
+        refused.iter().try_for_each(|trouble| write!(f, "\n{trouble}"))?;
         for game in games {
             for group in &game.groups {
                 writeln!(f, "\n{}/{}", game.name, group.name)?;
                 group.backends.iter().try_for_each(|backend| write!(f, "{backend}"))?;
             }
         }
-        Ok(())
+        if !certificates.is_empty() {
+            writeln!(f, "\ncertificates")?;
+        }
+        certificates.iter().try_for_each(|one| write!(f, "{one}"))
     }
 }
 
@@ -189,8 +204,10 @@ impl fmt::Display for HeldStatus {
 
 impl fmt::Display for BackendStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let health = match (self.probe.as_ref().and_then(|probe| probe.up), &self.ejected) {
+        let probe = self.probe.as_ref();
+        let health = match (probe.and_then(|probe| probe.up), &self.ejected) {
             (Some(false), _) => "down",
+            (None, _) if probe.is_some_and(|probe| probe.waits) => "waiting for its first probes",
             (_, Some(_)) => "ejected",
             (Some(true), None) => "up",
             (None, None) => "-",
@@ -205,8 +222,12 @@ impl fmt::Display for BackendStatus {
 }
 
 impl Asker {
-    pub(super) fn new(shared: Arc<Shared>, workers: Vec<mpsc::UnboundedSender<Message>>) -> Asker {
-        Asker { shared, workers: workers.into(), handed_over: Cell::default() }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        workers: Vec<mpsc::UnboundedSender<Message>>,
+        troubles: Troubles,
+    ) -> Asker {
+        Asker { shared, workers: workers.into(), troubles, handed_over: Cell::default() }
     }
 
     /// A new process serves from now on.
@@ -232,6 +253,7 @@ impl Asker {
         status.connections = self.shared.connections.load(Ordering::Relaxed);
         status.tunnels = self.shared.tunnels.load(Ordering::Relaxed);
         status.held = oldest_first(held);
+        status.refused.clone_from(&self.troubles.borrow());
         status.handed_over = self.handed_over.get().map(unix);
         // Nothing in it can fail to be written.
         serde_json::to_string_pretty(&status).unwrap_or_default()
@@ -303,7 +325,9 @@ fn status(snapshot: &Snapshot, players: &HashMap<u64, Sketch>, cookies: &CookieC
         tunnels: 0,
         handed_over: None,
         held: Vec::new(),
+        refused: Vec::new(),
         games,
+        certificates: certificates(snapshot, OffsetDateTime::now_utc()),
         sticky_cookies: StickyCookies {
             absent: cookies.absent,
             good: cookies.good,
@@ -361,6 +385,7 @@ fn probe_json(status: ProbeStatus) -> ProbeJson {
     };
     ProbeJson {
         up: status.up,
+        waits: status.waits,
         since: unix(status.since),
         good_in_a_row: status.good,
         bad_in_a_row: status.bad,

@@ -56,7 +56,8 @@ pub struct Rule {
     pub retry: Option<Retry>,
 }
 
-/// A valid configuration that can't be served after all.
+/// A valid configuration that can't be served after all, for a reason that no
+/// reading of it could know.
 #[derive(Debug)]
 pub struct BuildError {
     game: Arc<str>,
@@ -69,6 +70,18 @@ impl BuildError {
     #[must_use]
     pub fn game(&self) -> &str {
         &self.game
+    }
+
+    /// The line of its drop-in that is to blame.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
     }
 }
 

@@ -29,6 +29,8 @@ pub struct ProbeResult {
 pub struct ProbeStatus {
     /// Up or down; `None` before the first verdict.
     pub up: Option<bool>,
+    /// It takes no requests until then.
+    pub waits: bool,
     /// When that began.
     pub since: SystemTime,
     /// Good probes in a row.
@@ -114,6 +116,7 @@ impl Backend {
         let found = self.vitals.probes.lock();
         ProbeStatus {
             up: found.probed.is_up(),
+            waits: found.probed.is_awaited(),
             since: found.since.1,
             good: found.probed.good(),
             bad: found.probed.bad(),

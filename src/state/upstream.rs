@@ -1,14 +1,14 @@
 //! The TLS side of connections to backends.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-use crate::config::UpstreamTls;
+use crate::config::{UpstreamTls, system_authorities};
 
 /// The configuration of handshakes with a group's backends, shared by all
 /// workers so that sessions resume on any.
@@ -20,7 +20,7 @@ pub(super) fn client_config(tls: &UpstreamTls) -> Result<Arc<ClientConfig>, Stri
     let builder = if tls.verify {
         let roots = match &tls.roots {
             Some(roots) => Arc::clone(roots),
-            None => system_roots()?,
+            None => system_authorities()?,
         };
         builder.with_root_certificates(roots)
     } else {
@@ -33,25 +33,6 @@ pub(super) fn client_config(tls: &UpstreamTls) -> Result<Arc<ClientConfig>, Stri
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
-}
-
-/// Read once: a machine has hundreds.
-fn system_roots() -> Result<Arc<RootCertStore>, String> {
-    static ROOTS: OnceLock<Result<Arc<RootCertStore>, String>> = OnceLock::new();
-    let load = || {
-        let found = rustls_native_certs::load_native_certs();
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(found.certs);
-        if roots.is_empty() {
-            let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
-            return Err(format!(
-                "the system has no certificate authorities{why}: install them, or name a file as \
-                 `ca` in the group's `tls`"
-            ));
-        }
-        Ok(Arc::new(roots))
-    };
-    ROOTS.get_or_init(load).clone()
 }
 
 /// `verify = false`: any certificate will do, but it has to be the peer's own.

@@ -32,7 +32,7 @@ fn the_last_good_version_serves_after_a_restart() {
     );
     assert_eq!(served(&plain, "b.test"), "B2");
     let said = lockgate.run(&["reload"]).expect(1).stdout;
-    assert!(said.contains("a: refused: its last good version serves, of "), "{said}");
+    assert!(said.contains("a: refused: its last good version, of "), "{said}");
     let log = lockgate.log_to_the_end();
     assert!(log.contains("a.toml:1:"), "{log}");
     setup.run(&["check"]).expect(1);
@@ -104,10 +104,83 @@ fn without_a_drop_in_everything_stays_unless_that_is_meant() {
     assert_eq!(served(&port, "a.test"), "B1");
     let said = lockgate.run(&["reload", "--allow-empty"]).expect(0).stdout;
     assert!(said.contains("a: removed"), "{said}");
-    // And back.
+    // That is remembered: it is what a reload and a start find good.
+    lockgate.reload();
+    let mut lockgate = lockgate;
+    assert_eq!(lockgate.terminate(), 0);
+    setup.run(&["check"]).expect(0);
+    let mut lockgate = setup.start();
+    assert!(lockgate.listening().is_empty());
+    let status = lockgate.admin().get(&lockgate.admin_host(), "/status.json").expect(200).text();
+    assert!(status.contains("\"games\": []"), "{status}");
+    // And back, into a running process as into one that starts.
     lockgate.write("listeners.d/a.toml", game("a.test", &port, &b1));
     lockgate.reload();
     assert_eq!(served(&port, "a.test"), "B1");
+    fs::remove_file(folder.join("a.toml")).unwrap();
+    lockgate.run(&["reload", "--allow-empty"]).expect(0);
+    assert_eq!(lockgate.terminate(), 0);
+    fs::write(folder.join("a.toml"), game("a.test", &port, &b1)).unwrap();
+    let mut lockgate = setup.start();
+    assert_eq!(served(&port, "a.test"), "B1");
+    // From now on an empty directory is a mistake again.
+    fs::remove_file(folder.join("a.toml")).unwrap();
+    assert_eq!(lockgate.terminate(), 0);
+    let _lockgate = setup.start();
+    assert_eq!(served(&port, "a.test"), "B1");
+}
+
+/// What `check` says is what `reload` would say: it knows who has what.
+#[test]
+fn check_knows_the_last_good_versions() {
+    let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
+    let (port, secure) = (Port::reserve(), Port::reserve());
+    let certified = https_listener("s.test", &secure, "group = \"web\"") + &group("web", &b1);
+    let setup =
+        Setup::empty().file("z.toml", &game("a.test", &port, &b1)).file("s.toml", &certified);
+    assert_eq!(setup.start().terminate(), 0);
+    setup.run(&["check"]).expect(0);
+    // The earlier name is the later claim, and the owner is broken.
+    fs::write(setup.path().join("listeners.d/a.toml"), game("a.test", &port, &b2)).unwrap();
+    fs::write(setup.path().join("listeners.d/z.toml"), "rubbish").unwrap();
+    let said = setup.run(&["check"]).expect(1).stderr;
+    assert!(said.contains("already belongs to") && said.contains("z.toml:2"), "{said}");
+    assert!(said.contains("its last good version, of "), "{said}");
+    // Where it lies does not matter, and what is wrong with the rest is not told.
+    let beside = setup.path().join("beside.toml");
+    fs::write(&beside, game("a.test", &port, &b2)).unwrap();
+    let said = setup.run(&["check", &beside.to_string_lossy()]).expect(1).stderr;
+    assert!(said.contains("beside.toml:2") && said.contains("z.toml:2"), "{said}");
+    assert!(!said.contains("last good version"), "{said}");
+    // The new version of the owner may have it, and may give it up.
+    fs::create_dir(setup.path().join("staged")).unwrap();
+    let staged = setup.path().join("staged/z.toml");
+    for domain in ["a.test", "z.test"] {
+        fs::write(&staged, game(domain, &port, &b2)).unwrap();
+        setup.run(&["check", &staged.to_string_lossy()]).expect(0);
+    }
+    fs::remove_file(setup.path().join("listeners.d/a.toml")).unwrap();
+    fs::write(setup.path().join("listeners.d/z.toml"), game("a.test", &port, &b1)).unwrap();
+    let expired = authority().expired(&["s.test"]);
+    fs::write(setup.path().join("certs/s.test.crt"), &expired.chain_pem).unwrap();
+    fs::write(setup.path().join("certs/s.test.key"), &expired.key_pem).unwrap();
+    let said = setup.run(&["check"]).expect(1).stderr;
+    assert!(said.contains("would replace a certificate that is valid until"), "{said}");
+}
+
+#[test]
+fn check_does_without_a_state_directory_and_writes_nothing() {
+    let b1 = Backend::named("B1");
+    let setup = Setup::empty().file("a.toml", &game("a.test", &Port::reserve(), &b1));
+    assert!(!setup.run(&["check"]).expect(0).text().contains("note:"));
+    let state = setup.path().join("state");
+    assert!(!state.exists());
+    fs::create_dir(&state).unwrap();
+    // It cannot be read.
+    fs::write(state.join("good"), "").unwrap();
+    let said = setup.run(&["check"]).expect(0).stderr;
+    assert!(said.contains("note:") && said.contains("no last good version is known"), "{said}");
+    assert_eq!(fs::read_dir(&state).unwrap().count(), 1);
 }
 
 #[test]

@@ -161,13 +161,13 @@ fn a_port_that_is_taken_costs_no_other_game_anything() {
     Client::plain(port.number()).get("a.test", "/").expect(200);
 }
 
-/// USR1 does nothing, and above all does not end the process.
+/// USR1 finds no log file to open again, and above all does not end the process.
 #[test]
 fn a_signal_without_a_meaning_ends_nothing() {
     let b1 = Backend::named("B1");
     let site = Site::before(&b1);
     site.lockgate.signal(Signal::USR1);
-    site.lockgate.wait_for_log(&["USR1"]);
+    site.lockgate.wait_for_log(&["USR1", "the log goes to standard error"]);
     site.get("/").expect(200);
 }
 
@@ -360,4 +360,48 @@ fn the_demo_serves_all_games() {
     let response = Client::plain(number("8080")).get("youxia.com", "/p?q=1").expect(301);
     let target = format!("https://youxia.com:{}/p?q=1", number("8030"));
     assert_eq!(response.value("location"), target);
+}
+
+/// One that systemd bound: nobody else could bind it again, and who waited in its
+/// queue is served.
+#[test]
+fn sockets_that_are_passed_are_used() {
+    let b1 = Backend::named("B1");
+    let passed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = passed.local_addr().unwrap().port();
+    let text = format!(
+        "[[listener]]\ndomain = \"a.test\"\nport = {port}\nprotocol = \"http\"\n\
+         address = \"127.0.0.1\"\ngroup = \"web\"\n\n{}",
+        group("web", &b1)
+    );
+    let mut early = Client::plain(port);
+    early.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let setup = Setup::empty().file("game.toml", &text).workers(3).passed(passed);
+    let mut lockgate = setup.start();
+    early.read().expect(200);
+    for _ in 0..10 {
+        Client::plain(port).get("a.test", "/").expect(200);
+    }
+    lockgate.wait_for_log(&["WARN", "cannot be used", "name=\"rubbish\"", "not a socket"]);
+    let log = lockgate.log_to_the_end();
+    assert!(!log.contains("no listener wants"), "{log}");
+}
+
+#[test]
+fn a_socket_that_is_passed_in_vain_is_told() {
+    let b1 = Backend::named("B1");
+    let passed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = passed.local_addr().unwrap();
+    let port = Port::reserve();
+    let text = http_listener("a.test", &port, "group = \"web\"") + &group("web", &b1);
+    let lockgate = Setup::empty().file("game.toml", &text).passed(passed).start();
+    lockgate.wait_for_log(&["WARN", "no listener wants", &address.to_string()]);
+    Client::plain(port.number()).get("a.test", "/").expect(200);
+    drop(lockgate);
+    // Nor are those of another process ours.
+    let setup = Setup::empty().file("game.toml", &text.replace("a.test", "b.test"));
+    let setup = setup.env("LISTEN_PID", "1").env("LISTEN_FDS", "1");
+    let mut lockgate = setup.start();
+    let log = lockgate.log_to_the_end();
+    assert!(!log.contains("systemd"), "{log}");
 }

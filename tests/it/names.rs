@@ -75,7 +75,7 @@ fn a_new_address_is_used_when_the_old_one_expires() {
     dns.wait_until_asked("web.internal", 2);
     assert_eq!(client.get("a.test", "/").expect(200).backend(), "B2");
     assert_eq!(b1.executions(), before);
-    site.lockgate.wait_for_log(&["resolved", THERE, "web.internal"]);
+    site.lockgate.wait_for_log(&["resolved", THERE, "web.internal", "game=game group=web"]);
 }
 
 #[test]
@@ -125,7 +125,8 @@ fn a_name_that_does_not_exist_is_asked_for_again_soon() {
 fn a_name_without_an_address_is_told_of_at_the_start() {
     let dns = NameServer::start();
     let site = builder(&dns, &Port::reserve()).start();
-    site.lockgate.wait_for_log(&["WARN", "web.internal", "no address"]);
+    let whose = ["game=game", "group=web", "backend=\"web.internal:"];
+    site.lockgate.wait_for_log(&[&["WARN", "no address"], &whose[..]].concat());
 }
 
 #[test]
@@ -156,7 +157,7 @@ fn the_last_addresses_stay_while_the_name_server_fails() {
         (Backend::at("B1", HERE, port.number()), Backend::at("B2", THERE, port.number()));
     let site = builder(&dns, &port).group("keepalive = false").start();
     dns.says("web.internal", &Answer::ServerFailure);
-    site.lockgate.wait_for_log(&["web.internal", "not resolved"]);
+    site.lockgate.wait_for_log(&["game=game", "group=web", "web.internal", "not resolved"]);
     assert_eq!(site.get("/").expect(200).backend(), "B1");
     dns.wait_until_asked("web.internal", 2);
     assert_eq!(site.get("/").expect(200).backend(), "B1");
@@ -322,8 +323,9 @@ fn a_start_does_not_wait_for_silent_name_servers() {
     let port = Port::reserve();
     let _b1 = Backend::at("B1", HERE, port.number());
     let site = builder(&dns, &port).start();
-    // It serves before the name server is given up.
+    // It serves before the name server is given up, and can be asked.
     let ready = site.lockgate.wait_for_log(&["INFO ready"]);
+    site.lockgate.run(&["status"]).expect(0);
     let log = site.lockgate.log();
     assert!(!log.split(&ready).next().unwrap().contains("not resolved"), "{log}");
     assert!(dns.asked("web.internal") > 0);

@@ -185,6 +185,30 @@ fn rl_05_a_certificate_is_renewed() {
     open.get("a.test", "/").expect(200);
 }
 
+/// A certificate is named with everything that it is for.
+#[test]
+fn a_certificate_of_several_listeners_is_renewed_once() {
+    let b1 = Backend::named("B1");
+    let ports = [Port::reserve(), Port::reserve(), Port::reserve()];
+    let [one, two, three] = &ports;
+    let text = format!(
+        "[[listener]]\ndomain = \"a.test\"\nport = [{one}, {two}]\ngroup = \"web\"\n\n\
+         [[listener]]\ndomain = \"b.test\"\nport = {three}\ncertificate = \"a.test\"\n\
+         group = \"web\"\n\n{}",
+        group("web", &b1)
+    );
+    let names = ["a.test", "b.test"];
+    let setup = Setup::empty().certificate("a.test", &names).file("game.toml", &text);
+    let lockgate = setup.start();
+    let leaf = authority().server(&names);
+    lockgate.write("certs/a.test.crt", &leaf.chain_pem);
+    lockgate.write("certs/a.test.key", &leaf.key_pem);
+    let said = lockgate.reload();
+    let told = format!("game: certificate of a.test:{one}, a.test:{two}, b.test:{three} renewed, ");
+    assert!(said.contains(&told), "{said}");
+    assert_eq!(said.matches("renewed").count(), 1, "{said}");
+}
+
 /// A list of probes seen, and an answer that can be changed.
 fn counting(name: &str, status: &'static str) -> (Backend, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
@@ -525,11 +549,39 @@ fn a_port_that_cannot_be_had_costs_nobody_else() {
     Client::plain(port.number()).get("b.test", "/").expect(200);
 }
 
+/// A machine without authorities, whatever it is that a group wants of them.
+#[test]
+fn a_group_that_needs_authorities_where_there_are_none_is_refused() {
+    let b1 = Backend::named("B1");
+    let port = Port::reserve();
+    let setup =
+        Setup::empty().any_file("none.pem", "").file("game.toml", &game(&port, &quoted(&b1), ""));
+    let none = setup.path().join("none.pem").to_string_lossy().into_owned();
+    let setup = setup.env("SSL_CERT_FILE", &none).env("SSL_CERT_DIR", "/nowhere");
+    let mut lockgate = setup.start();
+    let served = || Client::plain(port.number()).get("a.test", "/").expect(200).backend();
+    let secure = game(&port, &quoted(&b1), "protocol = \"https\"");
+    lockgate.write("listeners.d/game.toml", &secure);
+    let said = lockgate.run(&["reload"]).expect(1).stdout;
+    assert!(said.contains("the system has no certificate authorities"), "{said}");
+    assert!(said.contains("game.toml:9:12") && said.contains("game: refused"), "{said}");
+    assert_eq!(served(), "B1");
+    // The last good version is still that of before.
+    assert_eq!(lockgate.terminate(), 0);
+    let lockgate = setup.start();
+    assert_eq!(served(), "B1");
+    let more = "protocol = \"https\"\ntls = { verify = false }";
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b1), more));
+    lockgate.reload();
+}
+
 /// What serves is not given up for what does not.
 #[test]
 fn a_game_that_cannot_have_its_new_port_stays_where_it_is() {
     let (b1, b2) = (Backend::named("B1"), Backend::named("B2"));
-    let (lockgate, port) = one(&[&b1], "");
+    let port = Port::reserve();
+    let setup = Setup::empty().file("game.toml", &game(&port, &quoted(&b1), ""));
+    let lockgate = setup.start();
     let text = http_listener("b.test", &port, "group = \"web\"") + &group("web", &b2);
     lockgate.write("listeners.d/other.toml", text);
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -539,15 +591,127 @@ fn a_game_that_cannot_have_its_new_port_stays_where_it_is() {
     lockgate.write("listeners.d/game.toml", &moved);
     let said = lockgate.run(&["reload"]).expect(1).stdout;
     assert!(said.contains("another program has the port"), "{said}");
-    assert!(said.contains("game: refused: it wants a port that cannot be had"), "{said}");
+    assert!(said.contains("error: a port of this listener cannot be had"), "{said}");
+    assert!(said.contains("game: refused: its last good version, of "), "{said}");
     assert_eq!(Client::plain(port.number()).get("a.test", "/").expect(200).backend(), "B1");
     assert_eq!(Client::plain(port.number()).get("b.test", "/").expect(200).backend(), "B2");
+    assert_eq!(said.matches("last good version").count(), 1, "{said}");
+    // What it would have given up is not anybody else's.
+    lockgate.write("listeners.d/third.toml", game(&port, &quoted(&b2), ""));
+    let said = lockgate.run(&["reload"]).expect(1).stdout;
+    assert!(said.contains("already belongs to"), "{said}");
+    assert_eq!(Client::plain(port.number()).get("a.test", "/").expect(200).backend(), "B1");
+    std::fs::remove_file(lockgate.path().join("listeners.d/third.toml")).unwrap();
     // The port comes free.
     drop(taken);
     lockgate.reload();
     let moved: u16 = elsewhere.parse().unwrap();
     assert_eq!(Client::plain(moved).get("a.test", "/").expect(200).backend(), "B2");
     Client::plain(port.number()).get("a.test", "/").expect(421);
+    // It is the last good version now.
+    lockgate.write("listeners.d/game.toml", "rubbish");
+    let mut lockgate = lockgate;
+    assert_eq!(lockgate.terminate(), 0);
+    let lockgate = setup.start();
+    assert_eq!(Client::plain(moved).get("a.test", "/").expect(200).backend(), "B2");
+    drop(lockgate);
+}
+
+#[test]
+fn status_says_what_a_new_backend_waits_for() {
+    let (well, fresh) = (Backend::named("well"), Backend::named("fresh"));
+    // No second probe comes in an hour, and one is not enough.
+    let probe = "[group.web.probe]\ninterval = \"1h\"\n";
+    let (lockgate, port) = one(&[&well], probe);
+    let both = format!("{}, {}", quoted(&well), quoted(&fresh));
+    lockgate.write("listeners.d/game.toml", game(&port, &both, probe));
+    lockgate.reload();
+    let said = lockgate.run(&["status"]).expect(0).stdout;
+    let waits = |backend: &Backend| {
+        let line = said.lines().find(|line| line.contains(&backend.address())).unwrap();
+        line.contains("waiting for its first probes")
+    };
+    assert!(waits(&fresh) && !waits(&well), "{said}");
+    let status = status_of(&lockgate);
+    let backends = &status["games"][0]["groups"][0]["backends"];
+    assert_eq!(backends[0]["probe"]["waits"], false);
+    assert_eq!(backends[1]["probe"]["waits"], true);
+}
+
+fn status_of(lockgate: &Lockgate) -> serde_json::Value {
+    serde_json::from_str(&lockgate.run(&["status", "--json"]).expect(0).stdout).unwrap()
+}
+
+#[test]
+fn status_shows_files_that_were_refused() {
+    let b1 = Backend::named("B1");
+    let (lockgate, port) = one(&[&b1], "");
+    assert_eq!(status_of(&lockgate)["refused"], serde_json::json!([]));
+    lockgate
+        .write("listeners.d/game.toml", game(&port, &quoted(&b1), "a = 1\nb = 2\nc = 3\nd = 4"));
+    lockgate.write("listeners.d/other.toml", "rubbish");
+    // A dry run finds nothing that is so.
+    lockgate.run(&["reload", "--dry-run"]).expect(1);
+    assert_eq!(status_of(&lockgate)["refused"], serde_json::json!([]));
+    lockgate.run(&["reload"]).expect(1);
+    let said = lockgate.run(&["status"]).expect(0).stdout;
+    for part in [
+        "game.toml: refused since 2",
+        "Z: its last good version, of 2",
+        "game.toml:9: unknown key `a`",
+        "and 1 more: `lockgate check` tells them",
+        "Z: nothing of it serves",
+        "other.toml:1: ",
+    ] {
+        assert!(said.contains(part), "no {part} in\n{said}");
+    }
+    let status = status_of(&lockgate);
+    let refused = &status["refused"];
+    assert_eq!((&refused[0]["game"], &refused[0]["errors"]), (&"game".into(), &4.into()));
+    assert!(refused[0]["last_good"].is_u64() && refused[1]["last_good"].is_null());
+    // `lockgate.toml` is a file too. Since when stays.
+    let good = std::fs::read_to_string(lockgate.path().join("lockgate.toml")).unwrap();
+    lockgate.write("lockgate.toml", "workers = \"many\"\n");
+    lockgate.run(&["reload"]).expect(1);
+    let again = status_of(&lockgate);
+    assert!(again["refused"][0]["problems"][0].as_str().unwrap().contains("lockgate.toml:1: "));
+    assert_eq!(again["refused"][1]["since"], refused[0]["since"]);
+    lockgate.write("lockgate.toml", good);
+    lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b1), ""));
+    std::fs::remove_file(lockgate.path().join("listeners.d/other.toml")).unwrap();
+    lockgate.reload();
+    assert_eq!(status_of(&lockgate)["refused"], serde_json::json!([]));
+}
+
+/// The log of a process that nobody asks says it, at the time.
+#[test]
+fn a_certificate_that_comes_to_its_end_is_told() {
+    let b1 = Backend::named("B1");
+    let ports = [Port::reserve(), Port::reserve()];
+    let text = https_listener("a.test", &ports[0], "group = \"web\"")
+        + &https_listener("b.test", &ports[1], "group = \"web\"")
+        + &group("web", &b1);
+    let lockgate = Setup::empty()
+        .leaf("a.test", &authority().ending_in(4, &["a.test"]))
+        .file("game.toml", &text)
+        .start();
+    let listener = format!("a.test:{}", ports[0]);
+    lockgate.wait_for_log(&["WARN", "certificate expires soon", &listener, "days_left=0"]);
+    let certificates = &status_of(&lockgate)["certificates"];
+    assert_eq!(certificates[0]["state"], "expires_soon");
+    assert_eq!(certificates[0]["domains"], serde_json::json!(["a.test"]));
+    assert_eq!(certificates[1]["state"], "good");
+    assert!(certificates[1]["days_left"].as_i64().unwrap() > 300);
+    lockgate.wait_for_log(&["ERROR", "certificate expired", &listener]);
+    let said = lockgate.run(&["status"]).expect(0).stdout;
+    assert!(said.contains("WARNING: expired 0 days ago"), "{said}");
+    // A reload brings one that is to be told of at once.
+    let leaf = authority().ending_in(86_400, &["b.test"]);
+    lockgate.write("certs/b.test.crt", &leaf.chain_pem);
+    lockgate.write("certs/b.test.key", &leaf.key_pem);
+    lockgate.reload();
+    lockgate.wait_for_log(&["WARN", "certificate expires soon", "b.test:"]);
+    assert_eq!(lockgate.log().matches("certificate expired").count(), 1);
 }
 
 #[test]

@@ -117,9 +117,8 @@ impl Taken {
             let itself = other.owner.file == claim.owner.file && other.group == claim.group;
             !itself && (claim.inserts || other.inserts)
         };
-        let found = self.overlaps(places, hosts, claim).filter(|(_, other)| collides(other));
-        let first = found.min_by_key(|(_, other)| self.refused.contains(&other.owner.file));
-        let Some((host, other)) = first else {
+        let mut found = self.overlaps(places, hosts, claim);
+        let Some((host, other)) = found.find(|(_, other)| collides(other)) else {
             return;
         };
         if !told.insert((Arc::clone(&claim.group), other.owner.file, Arc::clone(&other.group))) {
@@ -230,18 +229,17 @@ impl Taken {
     /// Whether on one of its ports a listener with this wildcard gets the
     /// requests for one of these hosts: nobody there has a closer domain.
     fn arrives(&self, claim: &Claim, wildcard: &str, hosts: &[Host<'_>]) -> bool {
-        let stands = |owner: &Owner| !self.refused.contains(&owner.file);
         let gets = |port: &u16, host: &Host<'_>| {
             let Some(port) = self.ports.get(port) else {
                 return true;
             };
             let (name, itself) = match host {
-                Host::Is(name) if port.exact.get(*name).is_some_and(stands) => return false,
+                Host::Is(name) if port.exact.contains_key(*name) => return false,
                 Host::Is(name) => (*name, None),
                 Host::Below(name) => (*name, Some(*name)),
             };
             let mut names = itself.into_iter().chain(parents(name));
-            let closest = names.find(|name| port.wildcards.get(*name).is_some_and(stands));
+            let closest = names.find(|name| port.wildcards.contains_key(*name));
             closest == Some(wildcard)
         };
         claim.ports.iter().any(|port| hosts.iter().any(|host| gets(port, host)))

@@ -25,8 +25,6 @@ pub(super) enum Entry {
 impl Taken {
     /// Puts in what is free; what another has stays the other's.
     pub(super) fn put(&mut self, entry: &Entry) {
-        let refused = &self.refused;
-        let free = |by: Option<&Owner>| by.is_none_or(|by| refused.contains(&by.file));
         match entry {
             Entry::Protocol(port, protocol, owner) => {
                 let port = self.ports.entry(*port).or_default();
@@ -38,21 +36,15 @@ impl Taken {
             }
             Entry::Default(port, owner) => {
                 let port = self.ports.entry(*port).or_default();
-                if free(port.default.as_ref()) {
-                    port.default = Some(*owner);
-                }
+                port.default.get_or_insert(*owner);
             }
             Entry::Exact(port, name, owner) => {
                 let names = &mut self.ports.entry(*port).or_default().exact;
-                if free(names.get(name)) {
-                    names.insert(Arc::clone(name), *owner);
-                }
+                names.entry(Arc::clone(name)).or_insert(*owner);
             }
             Entry::Wildcard(port, name, owner) => {
                 let names = &mut self.ports.entry(*port).or_default().wildcards;
-                if free(names.get(name)) {
-                    names.insert(Arc::clone(name), *owner);
-                }
+                names.entry(Arc::clone(name)).or_insert(*owner);
             }
             Entry::Backend(port, ip, owner) => {
                 self.backends.insert((*port, *ip, *owner));

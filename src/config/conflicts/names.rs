@@ -143,14 +143,12 @@ impl Taken {
         self.owners.word(file, Some(&domain), port) == Word::Granted
     }
 
-    /// Of several owners the first that is another file, one that is not
-    /// refused before one that is.
+    /// Of several owners the first that is another file.
     fn foreign<'a>(
         &self,
-        owners: impl Iterator<Item = (&'a Arc<str>, &'a Owner)>,
+        mut owners: impl Iterator<Item = (&'a Arc<str>, &'a Owner)>,
     ) -> Option<(&'a str, &'a Owner)> {
-        let foreign = owners.filter(|(_, owner)| owner.file != self.current);
-        let first = foreign.min_by_key(|(_, owner)| self.refused.contains(&owner.file));
+        let first = owners.find(|(_, owner)| owner.file != self.current);
         first.map(|(name, owner)| (&**name, owner))
     }
 }

@@ -17,15 +17,16 @@ use crate::config::notes::Mark;
 type Open = BTreeMap<OsString, (Box<Candidate>, Mark)>;
 
 impl Directory {
-    /// Reads the files that are due, and compares the candidates until nobody
+    /// Reads those of these files that may have changed, and compares the candidates until nobody
     /// who was refused may hope any more.
     pub(super) fn judge_all(
         &mut self,
+        due: impl Fn(&OsString) -> bool,
         anew: bool,
         new_defaults: bool,
         certificates: &Certificates,
     ) {
-        let mut open = self.examine_all(anew, certificates);
+        let mut open = self.examine_all(due, anew, certificates);
         let mut next: BTreeSet<OsString> = open.keys().cloned().collect();
         // Who waits for a file to give something up.
         let mut waiting: HashMap<File, Vec<OsString>> = HashMap::new();
@@ -49,23 +50,35 @@ impl Directory {
         }
         for (key, (candidate, _)) in open {
             if let Some(known) = self.known.get_mut(&key) {
-                known.state = State::Blocked;
+                let is_good = candidate.digest.is_some();
+                known.state = if is_good { State::Blocked } else { State::Bad };
                 known.tell(candidate.drop_in.notes.into_diagnostics());
             }
         }
     }
 
-    fn examine_all(&mut self, anew: bool, certificates: &Certificates) -> Open {
+    fn examine_all(
+        &mut self,
+        due: impl Fn(&OsString) -> bool,
+        anew: bool,
+        certificates: &Certificates,
+    ) -> Open {
         let mut open = Open::new();
         let Some(process) = &self.process else {
             return open;
         };
         let mut looker = Looker::default();
-        for (key, known) in &mut self.known {
+        for (key, known) in self.known.iter_mut().filter(|(key, _)| due(key)) {
             if !anew && !known.is_due(&mut looker) {
                 continue;
             }
-            if let Some(candidate) = known.examine(process, certificates, &self.dir, !anew) {
+            if let Some(mut candidate) = known.examine(process, certificates, &self.dir, !anew) {
+                if let Some(fault) = self.rejected.get(key) {
+                    let notes = &candidate.drop_in.notes;
+                    let span = notes.source.line_span(fault.line);
+                    notes.error(&span, &fault.message, &fault.hint);
+                    (candidate.digest, known.digest) = (None, None);
+                }
                 let mark = candidate.drop_in.notes.mark();
                 open.insert(key.clone(), (Box::new(candidate), mark));
             }
@@ -96,23 +109,25 @@ impl Directory {
         }
         let holding = self.taken.add(&candidate.drop_in);
         let blocked_by = self.taken.blocked_by();
-        if notes.errors() > 0 {
+        let Some(digest) = candidate.digest.filter(|_| notes.errors() == 0) else {
             self.taken.take_out(&holding);
             if let Some(before) = before {
                 self.taken.put_back(&before.holding);
             }
             return Err((candidate, blocked_by));
-        }
+        };
         let gave_up = before.map(|before| before.holding.file);
-        let same = known.standing.take().filter(|before| before.digest == candidate.digest);
+        let before = known.standing.take();
+        let same = before.clone().filter(|before| before.digest == digest);
         let was_good = known.state == State::Good;
         let since = same.as_ref().map_or_else(SystemTime::now, |same| same.since);
         if same.is_none() {
             known.bundle = candidate.bundle(&self.dir, &known.seen, certificates);
         }
-        let Candidate { drop_in, digest } = *candidate;
+        let Candidate { drop_in, .. } = *candidate;
         let same = same.filter(|_| !new_defaults);
         known.accepted = same.is_none() || !was_good;
+        known.replaced = same.is_none().then_some(before);
         let game = same.map_or_else(|| Arc::new(drop_in.game), |same| same.game);
         known.standing = Some(Standing { game, since, digest, holding });
         known.state = State::Good;

@@ -35,6 +35,10 @@ pub(super) struct Known {
     pub(super) told_before: bool,
     /// The version that serves.
     pub(super) standing: Option<Standing>,
+    /// What the last reading put it in the place of, if it did.
+    pub(super) replaced: Option<Option<Standing>>,
+    /// When it was first found bad.
+    pub(super) bad_since: Option<SystemTime>,
     /// What is new since the last reading.
     pub(super) accepted: bool,
     pub(super) bundle: Option<Bundle>,
@@ -60,11 +64,13 @@ pub(super) struct Standing {
     pub(super) holding: Holding,
 }
 
-/// A version that is good by itself.
+/// A version that was read whole; good by itself or not, so that everything
+/// that is wrong with it can be told at once.
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) drop_in: DropIn,
-    pub(super) digest: Digest,
+    /// `None`: it is bad by itself.
+    pub(super) digest: Option<Digest>,
 }
 
 impl Known {
@@ -80,6 +86,8 @@ impl Known {
             diagnostics: Arc::from([]),
             told_before: false,
             standing: None,
+            replaced: None,
+            bad_since: None,
             accepted: false,
             bundle: None,
         }
@@ -93,7 +101,7 @@ impl Known {
             || self.seen.iter().any(|(file, stamp)| looker.look(file) != *stamp)
     }
 
-    /// Reads the file. `None` when nothing is to be compared: it is bad, or
+    /// Reads the file. `None` when nothing is to be compared: it cannot be read, or
     /// (only when `quick`) the same as before.
     pub(super) fn examine(
         &mut self,
@@ -138,11 +146,10 @@ impl Known {
         self.seen.extend(asked.iter().map(|file| certificates.seen(file)));
         self.settle(now);
         let text = drop_in.notes.source.text.as_bytes();
-        self.digest = digest_of(dir, text, asked.iter().map(AsRef::as_ref), certificates);
-        match self.digest {
-            Some(digest) if drop_in.notes.errors() == 0 => Some(Candidate { drop_in, digest }),
-            _ => self.bad(drop_in.notes.into_diagnostics(), now),
-        }
+        let asked = asked.iter().map(AsRef::as_ref);
+        let good = drop_in.notes.errors() == 0;
+        self.digest = digest_of(dir, text, asked, certificates).filter(|_| good);
+        Some(Candidate { drop_in, digest: self.digest })
     }
 
     fn bad<T>(&mut self, diagnostics: Vec<Diagnostic>, now: SystemTime) -> Option<T> {
@@ -158,15 +165,8 @@ impl Known {
         self.fresh = stamps.into_iter().any(|stamp| stamp.is_fresh(now));
     }
 
-    /// Notes what was found, and that the last good version stands in for a bad
-    /// one.
-    pub(super) fn tell(&mut self, mut diagnostics: Vec<Diagnostic>) {
-        if let Some(standing) = &self.standing
-            && self.state != State::Good
-        {
-            let message = format!("its last good version, of {}, serves", date(standing.since));
-            diagnostics.push(Diagnostic::whole_file(Severity::Warning, &self.file, message));
-        }
+    /// Notes what was found.
+    pub(super) fn tell(&mut self, diagnostics: Vec<Diagnostic>) {
         self.told_before = *self.diagnostics == *diagnostics;
         if !self.told_before {
             self.diagnostics = diagnostics.into();
@@ -182,6 +182,13 @@ impl Known {
         }
     }
 
+    /// That the last good version stands in for a bad one.
+    fn stand_in(&self) -> Option<Diagnostic> {
+        let standing = self.standing.as_ref().filter(|_| self.state != State::Good)?;
+        let message = format!("its last good version, of {}, serves", date(standing.since));
+        Some(Diagnostic::whole_file(Severity::Warning, &self.file, message))
+    }
+
     /// The report of this reading.
     pub(super) fn told(&mut self) -> FileReport {
         let stands_in = || self.standing.as_ref().map(|by| (Arc::clone(&by.game), by.since));
@@ -190,8 +197,14 @@ impl Known {
                 Verdict::Accepted(Arc::clone(&standing.game))
             }
             (State::Good, _) => Verdict::Unchanged,
-            _ => Verdict::Refused { stands_in: stands_in() },
+            _ => {
+                let since = *self.bad_since.get_or_insert_with(SystemTime::now);
+                Verdict::Refused { since, stands_in: stands_in() }
+            }
         };
+        if self.state == State::Good {
+            self.bad_since = None;
+        }
         self.accepted = false;
         let bundle = self.bundle.take();
         let report = FileReport { bundle, ..self.report(verdict) };
@@ -205,6 +218,7 @@ impl Known {
             file: Arc::clone(&self.file),
             verdict,
             diagnostics: Arc::clone(&self.diagnostics),
+            stand_in: self.stand_in(),
             told_before: self.told_before,
             bundle: None,
         }

@@ -30,7 +30,6 @@ fn nobody_is_refused_for_what_a_refused_file_says() {
     let loaded = load(dir.path());
     let expected = [
         "a.toml:9:1 error unknown key `x` in `[group.NAME]`",
-        "b.toml:2:10 warning `a.com` on port 8080 already belongs to `a.toml:2`, which is refused",
         "c.toml:2:10 error `a.com` on port 8080 already belongs to `b.toml:2`",
     ];
     assert_eq!(said(&dir, &loaded), expected);

@@ -12,8 +12,8 @@ pub(super) fn verdicts(reading: &Reading) -> Vec<String> {
         let verdict = match &file.verdict {
             Verdict::Unchanged => return None,
             Verdict::Accepted(_) => "accepted",
-            Verdict::Refused { stands_in: Some(_) } => "replaced",
-            Verdict::Refused { stands_in: None } => "refused",
+            Verdict::Refused { stands_in: Some(_), .. } => "replaced",
+            Verdict::Refused { stands_in: None, .. } => "refused",
             Verdict::Removed => "removed",
         };
         Some(format!("{} {verdict}", file.name))
@@ -301,6 +301,48 @@ fn a_last_good_version_that_is_good_no_more_is_as_if_absent() {
     assert_eq!(verdicts(&reading), ["a refused", "b accepted"]);
     let expected = "a.toml:1:1 warning its last good version, of 1970-01-02T00:00:00Z, is not good any more: unknown key `x` in a drop-in";
     assert_eq!(says(&dir, &reading)[0], expected);
+}
+
+/// What was good, and cannot be served after all.
+#[test]
+fn a_version_that_cannot_be_served_is_taken_back_with_all_that_followed() {
+    let of = |domain: &str, backend: &str| game(domain, 8080, backend);
+    let dir = dir(&[
+        ("a.toml", &of("a.com", "10.0.0.1:80")),
+        ("c.toml", &of("c.com", "10.0.0.1:80")),
+        ("d.toml", &of("d.com", "10.0.0.1:80")),
+    ]);
+    let (mut directory, first) = start(&dir);
+    let fault = |game: &str| {
+        let (message, hint) = ("it does not fit".to_owned(), "make room".to_owned());
+        vec![Fault { game: game.to_owned(), line: 3, message, hint }]
+    };
+    // It was there before: nothing to take back.
+    assert!(directory.read(ANY).config.is_some());
+    assert!(directory.read_without(ANY, fault("a")).is_none());
+    // It gives up a domain that another file gets in the same step.
+    write(&dir, "a.toml", &of("z.com", "10.0.0.1:80"));
+    write(&dir, "0.toml", &of("a.com", "10.0.0.2:80"));
+    write(&dir, "c.toml", &of("c.com", "10.0.0.3:80"));
+    fs::remove_file(path(&dir, "d.toml")).unwrap();
+    let second = directory.read(ANY);
+    assert_eq!(verdicts(&second), ["d removed", "0 accepted", "a accepted", "c accepted"]);
+    let third = directory.read_without(ANY, fault("a")).unwrap();
+    assert_eq!(verdicts(&third), ["d removed", "0 refused", "a replaced", "c accepted"]);
+    assert!(Arc::ptr_eq(&game_of(&first, "a"), &game_of(&third, "a")));
+    assert!(third.files[2].bundle.is_none() && third.files[3].bundle.is_some());
+    let told = says(&dir, &third);
+    assert!(told[0].ends_with("already belongs to `a.toml:2`"), "{told:?}");
+    assert_eq!(told[1], "a.toml:3:1 error it does not fit");
+    // Another time it fits, and nothing but that is new.
+    let fourth = directory.read(ANY);
+    assert_eq!(verdicts(&fourth), ["0 accepted", "a accepted"]);
+    assert!(fourth.files[1].bundle.is_some());
+    // What is wrong with a start is as if it had never been there.
+    let mut cold = Directory::new(dir.path(), BTreeMap::new());
+    cold.read(ANY);
+    let started = cold.read_without(ANY, fault("a")).unwrap();
+    assert_eq!(verdicts(&started), ["0 accepted", "a refused", "c accepted"]);
 }
 
 #[test]

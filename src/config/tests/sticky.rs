@@ -406,7 +406,6 @@ fn what_nobody_reaches_or_is_refused_collides_with_nobody() {
     let dir = dir(&[("a.toml", &bad), ("b.toml", &unused), ("c.toml", &last)]);
     let expected = [
         "a.toml:9:1 error unknown key `x` in `[group.NAME]`",
-        "b.toml:9:10 warning under `a.com` two groups insert a cookie `SERVERID`: this one and `g0`, `a.toml:8`, which is refused",
         "b.toml:10:8 warning group `unused` is used by no rule",
         "c.toml:8:10 error under `a.com` two groups insert a cookie `SERVERID`: this one and `web`, `b.toml:9`",
     ];

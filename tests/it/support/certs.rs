@@ -8,6 +8,7 @@ use rcgen::{
 };
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use time::{Duration, OffsetDateTime};
 
 /// A certificate authority that signs what a test asks for.
 #[derive(Debug)]
@@ -63,6 +64,13 @@ impl Authority {
         let mut params = params(names, ExtendedKeyUsagePurpose::ServerAuth);
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
         params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        self.sign(&params)
+    }
+
+    /// A server certificate that ends so many seconds from now.
+    pub(crate) fn ending_in(&self, seconds: i64, names: &[&str]) -> Leaf {
+        let mut params = params(names, ExtendedKeyUsagePurpose::ServerAuth);
+        params.not_after = OffsetDateTime::now_utc() + Duration::seconds(seconds);
         self.sign(&params)
     }
 

@@ -17,6 +17,10 @@ use super::{Client, DEADLINE, Leaf, authority, eventually};
 /// How long the log of a test that failed is waited for.
 const LAST_LINES: Duration = Duration::from_millis(300);
 
+/// Has the standard input passed as the first of two sockets.
+const PASS: &str = "exec 3<&0 4</dev/null 0<&4 && \
+    export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=game:rubbish";
+
 /// A config directory that is being put together.
 #[derive(Debug)]
 pub(crate) struct Setup {
@@ -26,6 +30,7 @@ pub(crate) struct Setup {
     workers: usize,
     descriptors: Option<u32>,
     log: Option<OwnedFd>,
+    passed: Option<OwnedFd>,
     environment: Vec<(String, String)>,
 }
 
@@ -56,7 +61,16 @@ impl Setup {
         std::fs::create_dir(directory.path().join("certs")).unwrap();
         let (process, top) = Default::default();
         let environment = Vec::new();
-        Self { directory, process, top, workers: 1, descriptors: None, log: None, environment }
+        Self {
+            directory,
+            process,
+            top,
+            workers: 1,
+            descriptors: None,
+            log: None,
+            passed: None,
+            environment,
+        }
     }
 
     /// One more drop-in. Certificates its HTTPS listeners need are made, where
@@ -117,6 +131,13 @@ impl Setup {
         self
     }
 
+    /// Starts it with this socket as systemd passes one, and with another descriptor
+    /// that is no socket.
+    pub(crate) fn passed(mut self, socket: impl Into<OwnedFd>) -> Self {
+        self.passed = Some(socket.into());
+        self
+    }
+
     /// A variable of its environment.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -141,11 +162,16 @@ impl Setup {
         );
         std::fs::write(self.path().join("lockgate.toml"), text).unwrap();
         let binary = env!("CARGO_BIN_EXE_lockgate");
-        let mut command = match self.descriptors {
+        let prepare = match (self.descriptors, &self.passed) {
+            (Some(limit), _) => Some(format!("ulimit -n {limit}")),
+            (None, Some(_)) => Some(PASS.to_owned()),
+            (None, None) => None,
+        };
+        let mut command = match prepare {
             None => Command::new(binary),
-            Some(limit) => {
+            Some(prepare) => {
                 let mut command = Command::new("sh");
-                command.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh", binary]);
+                command.args(["-c", &format!("{prepare} && exec \"$@\""), "sh", binary]);
                 command
             }
         };
@@ -188,6 +214,9 @@ impl Setup {
         let mut command = self.full_command(arguments);
         if let Some(log) = &self.log {
             command.stderr(log.try_clone().unwrap());
+        }
+        if let Some(socket) = &self.passed {
+            command.stdin(socket.try_clone().unwrap());
         }
         let mut child = command.spawn().unwrap();
         let log = Arc::<Mutex<String>>::default();

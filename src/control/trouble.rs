@@ -1,0 +1,133 @@
+//! The files that were refused, as `/status.json` tells of them until they are
+//! mended; and what is refused though nothing is wrong with it by itself.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::sockets::Bound;
+use crate::config::{Diagnostic, Fault, Reading, Verdict, show_time};
+use crate::state::{self, BuildError, Snapshot};
+
+/// So many of a file's faults are told; `check` tells all.
+const MOST: usize = 3;
+
+/// What the last reading refused.
+pub(super) type Troubles = Rc<RefCell<Vec<FileTrouble>>>;
+
+/// A file that is not taken as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileTrouble {
+    /// `null`: it concerns all games, which serve as before.
+    game: Option<String>,
+    pub(super) file: String,
+    /// When this process first found it bad, in seconds since 1970.
+    since: u64,
+    /// When the last good version, which serves, was accepted; `null`: nothing of
+    /// the game serves.
+    last_good: Option<u64>,
+    /// What is wrong, the first few.
+    problems: Vec<String>,
+    /// How many there are.
+    errors: usize,
+}
+
+/// What a reading refused; `before` is what the one before did.
+pub(super) fn troubles(reading: &Reading, before: &[FileTrouble]) -> Vec<FileTrouble> {
+    let mut found: Vec<FileTrouble> = Vec::new();
+    for fault in reading.diagnostics.iter().filter(|one| one.is_error()) {
+        let file = fault.file.display().to_string();
+        if found.iter().any(|known| known.file == file) {
+            continue;
+        }
+        let known = before.iter().find(|one| one.game.is_none() && one.file == file);
+        let since = known.map_or_else(|| unix(SystemTime::now()), |known| known.since);
+        let of_file = reading.diagnostics.iter().filter(|one| one.file == fault.file);
+        found.push(FileTrouble::new(None, file, since, of_file));
+    }
+    for file in &reading.files {
+        let Verdict::Refused { since, stands_in } = &file.verdict else { continue };
+        let (name, path) = (file.name.to_string(), file.file.display().to_string());
+        let trouble = FileTrouble::new(Some(name), path, unix(*since), file.diagnostics.iter());
+        let last_good = stands_in.as_ref().map(|(_, accepted)| unix(*accepted));
+        found.push(FileTrouble { last_good, ..trouble });
+    }
+    found
+}
+
+impl FileTrouble {
+    fn new<'a>(
+        game: Option<String>,
+        file: String,
+        since: u64,
+        diagnostics: impl Iterator<Item = &'a Diagnostic>,
+    ) -> FileTrouble {
+        let errors: Vec<String> = diagnostics
+            .filter(|one| one.is_error())
+            .map(|one| format!("{}:{}: {}", one.file.display(), one.line, one.message))
+            .collect();
+        let problems = errors.iter().take(MOST).cloned().collect();
+        FileTrouble { game, file, since, last_good: None, problems, errors: errors.len() }
+    }
+}
+
+impl fmt::Display for FileTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = shown(self.since);
+        let serves = match (&self.game, self.last_good) {
+            (None, _) => "all serves as before".to_owned(),
+            (_, Some(of)) => format!("its last good version, of {}, serves", shown(of)),
+            (_, None) => "nothing of it serves".to_owned(),
+        };
+        writeln!(f, "{}: refused since {since}: {serves}", self.file)?;
+        self.problems.iter().try_for_each(|problem| writeln!(f, "  {problem}"))?;
+        let more = self.errors.saturating_sub(self.problems.len());
+        if more > 0 {
+            writeln!(f, "  and {more} more: `lockgate check` tells them")?;
+        }
+        Ok(())
+    }
+}
+
+/// A game that cannot be served, though nothing is wrong with its file.
+pub(super) fn unservable(error: &BuildError) -> Fault {
+    Fault {
+        game: error.game().to_owned(),
+        line: error.line(),
+        message: format!("this cannot be served now: {}", error.reason()),
+        hint: "reload once more when that is mended".to_owned(),
+    }
+}
+
+/// The games that want a port that cannot be had, and serve without it so far.
+pub(super) fn lacking(next: &Snapshot, old: &Snapshot, bound: &Bound) -> Vec<Fault> {
+    let served: HashSet<&str> = old.games.iter().map(|game| &*game.config.name).collect();
+    let fault = |game: &Arc<state::Game>| {
+        let lacks = |(at, port): (usize, &u16)| {
+            let wants = |listener: &&Arc<state::Listener>| listener.config.ports.contains(port);
+            Some((game.listeners.iter().find(wants)?.config.line, bound.failed.get(at)?))
+        };
+        let (line, why) = bound.lacking.iter().enumerate().find_map(lacks)?;
+        Some(Fault {
+            game: game.config.name.to_string(),
+            line,
+            message: format!("a port of this listener cannot be had: {why}"),
+            hint: "the game stays as it was: free the port, or take another one".to_owned(),
+        })
+    };
+    let games = next.games.iter().filter(|game| served.contains(&*game.config.name));
+    games.filter_map(fault).collect()
+}
+
+fn unix(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn shown(time: u64) -> String {
+    show_time(time.try_into().unwrap_or(u32::MAX))
+}
