@@ -11,11 +11,12 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::config::diagnostic::{self, Diagnostic, Severity};
 use crate::config::{self, Directory, Reading, SecretPlace};
+use crate::control::explain::Question;
 use crate::control::handover::{Heir, Launch};
 use crate::control::reload::{Options, Report};
 use crate::control::server::Occasion;
 use crate::control::status::Status;
-use crate::control::{client, demo, last_good, secret, server, why};
+use crate::control::{client, demo, explain, last_good, secret, server, why};
 
 /// An HTTP and HTTPS reverse proxy for many games on one address
 #[derive(Debug, Parser)]
@@ -79,11 +80,38 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What would become of a request, and why; asks the running process
+    Explain(Explain),
     /// The secret that signs sticky cookies
     Secret {
         #[command(subcommand)]
         command: SecretCommand,
     },
+}
+
+/// What is no good among these is said by us: clap would print it as it is.
+#[derive(Debug, clap::Args)]
+struct Explain {
+    /// Such as `https://youxia.com:8030/test/`
+    url: String,
+    /// The cookies the client has: NAME=VALUE; NAME=VALUE
+    #[arg(long, value_name = "COOKIES")]
+    cookie: Option<String>,
+    /// The address the client connects from [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    client_ip: Option<String>,
+    /// The method of the request [default: GET]
+    #[arg(long, value_name = "METHOD")]
+    method: Option<String>,
+    /// A field of the request, NAME: VALUE; may be repeated
+    #[arg(long, value_name = "FIELD")]
+    header: Vec<String>,
+    /// Ask the files instead, with every backend as at a start
+    #[arg(long)]
+    offline: bool,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,6 +134,8 @@ fn delay(text: &str) -> Result<Duration, String> {
 
 /// Exit code of a configuration or start failure.
 const FAILED: u8 = 1;
+/// Exit code of arguments that are none.
+const USAGE: u8 = 2;
 
 /// Runs the program. Exit codes: 0 good, 1 configuration or start failure, 2
 /// usage, 3 a stop that cut something off.
@@ -124,6 +154,7 @@ pub fn main() -> ExitCode {
         Command::Upgrade { ref binary } => upgrade(&cli, binary.as_deref()),
         Command::Why { ref request_id, json } => why(&cli, request_id, json),
         Command::Status { json } => status(&cli, json),
+        Command::Explain(ref asked) => explain(&cli, asked),
         Command::Secret { command: SecretCommand::Rotate { after } } => rotate(&cli, after),
     };
     end_log(log);
@@ -344,6 +375,39 @@ fn status(cli: &Cli, json: bool) -> ExitCode {
         },
     };
     ExitCode::SUCCESS
+}
+
+fn explain(cli: &Cli, asked: &Explain) -> ExitCode {
+    let Explain { url, cookie, client_ip, method, header, offline, json } = asked;
+    let words = [cookie, client_ip, method].map(Option::as_deref);
+    let question = match Question::parse(url, words, header) {
+        Ok(question) => question,
+        Err(error) => {
+            fail(&error);
+            return ExitCode::from(USAGE);
+        }
+    };
+    let dir = cli.config_dir();
+    let state = cli.state_dir(&dir);
+    let explained = if *offline {
+        let (told, explained) = explain::offline(&dir, &state, &question);
+        show(&told);
+        explained
+    } else {
+        explain::running(&state, &question)
+    };
+    match explained {
+        Ok(explanation) => {
+            let mut out = io::stdout().lock();
+            // As in `reload`.
+            let _ = match *json {
+                true => writeln!(out, "{}", explain::to_json(&explanation)),
+                false => write!(out, "{}", explain::to_text(&explanation)),
+            };
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
 }
 
 fn rotate(cli: &Cli, after: Option<Duration>) -> ExitCode {

@@ -30,6 +30,9 @@
 //!    moves bytes both ways. What lockgate answers by itself is written by
 //!    `proxy/respond.rs`, and why is said by one list: [`Cause`].
 //!
+//! `proxy/explain.rs` takes a request the same way without making it, and says
+//! why each step is what it is (`lockgate explain`).
+//!
 //! # The map
 //!
 //! | folder | is | may use |

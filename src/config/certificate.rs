@@ -208,7 +208,8 @@ pub fn system_authorities() -> Result<Arc<RootCertStore>, String> {
 }
 
 /// Whether clients of this domain will accept the certificate's names.
-pub(super) fn covers(certified: &CertifiedKey, domain: &Domain) -> bool {
+#[must_use]
+pub fn covers(certified: &CertifiedKey, domain: &Domain) -> bool {
     let name = match domain {
         Domain::Exact(name) => name.trim_matches(['[', ']']).to_owned(),
         Domain::Wildcard(parent) => format!("a.{parent}"),

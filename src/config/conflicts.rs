@@ -111,6 +111,9 @@ impl Taken {
         if notes.errors() == errors {
             self.check_cookies(drop_in);
         }
+        if notes.errors() == errors {
+            self.check_expected(drop_in);
+        }
         Holding {
             file: self.current,
             path: notes.source.file.clone(),

@@ -147,25 +147,40 @@ pub fn to_json(diagnostics: &[Diagnostic]) -> Value {
     diagnostics.iter().map(Diagnostic::to_json).collect()
 }
 
-/// A value as it stands in a message: in backticks, cut when it is long,
-/// nothing in it that a terminal would act on or that would hide what it says
-/// (the marks that turn the direction of writing, blanks without width).
+/// A value as it stands in a message: in backticks, cut when it is long, and
+/// [`plain`].
 pub(super) fn shown(value: &str) -> String {
     const LONGEST: usize = 80;
     let mut text = String::from("`");
-    for c in value.chars().take(LONGEST) {
-        let hides = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if c.is_control() || hides {
-            text.extend(c.escape_default());
-        } else {
-            text.push(c);
-        }
-    }
+    let short: String = value.chars().take(LONGEST).collect();
+    text.push_str(&plain(&short));
     if value.chars().nth(LONGEST).is_some() {
         text.push('…');
     }
     text.push('`');
     text
+}
+
+/// A text in which nothing acts on a terminal, nor hides what it says.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if acts_on_terminals(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Control characters, the marks that turn the direction of writing, blanks
+/// without width.
+#[must_use]
+pub fn acts_on_terminals(c: char) -> bool {
+    let hides = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    c.is_control() || hides
 }
 
 /// Where the character with this number starts, or the end.

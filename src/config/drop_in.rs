@@ -7,6 +7,7 @@ use toml::de::DeTable;
 
 use super::certificate::Certificates;
 use super::diagnostic::{Diagnostic, Severity, shown};
+use super::expect::{self, Expected};
 use super::group::{self, BackendPlace};
 use super::keys;
 use super::listener::{self, Claims, Context};
@@ -33,6 +34,7 @@ pub(super) struct DropIn {
     /// What each listener lays hands on, in the order of `game.listeners`.
     pub(super) claims: Vec<Claims>,
     pub(super) backends: Vec<BackendPlace>,
+    pub(super) expected: Vec<Expected>,
     /// Of each group that a rule can name, by the number the rule has.
     pub(super) sticky: Vec<Option<StickyPlace>>,
 }
@@ -120,6 +122,7 @@ pub(super) fn read(
     let mut claims = Vec::new();
     let mut backends = Vec::new();
     let mut sticky = Vec::new();
+    let mut expected = Vec::new();
     if let Some(map) = parse(&notes) {
         let table = Table::new(&notes, &keys::DROP_IN, &map, 0..0);
         let entries = group_entries(&table);
@@ -140,8 +143,9 @@ pub(super) fn read(
             sticky.push(place.flatten());
         }
         sticky::check_reach(&notes, &game.listeners, &claims, &sticky);
+        expected = expect::check_all(&table, &game);
     }
-    DropIn { notes, game, claims, backends, sticky }
+    DropIn { notes, game, claims, backends, expected, sticky }
 }
 
 /// The groups of the file, in the order of their names.

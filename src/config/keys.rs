@@ -56,8 +56,11 @@ tables! {
     CLIENT_CERTIFICATE = "`client_certificate`": ["chain" "key"];
     RESPOND = "`respond`": ["status" "body"];
     DIRECTIONS = "`set_headers` and `remove_headers`": ["request" "response"];
+    EXPECT = "`[[expect]]`": [
+        "url" "group" "status" "redirect" "listener" "header" "method" "client_ip"
+    ];
     /// The top of a drop-in.
-    DROP_IN = "a drop-in": ["listener" "group"];
+    DROP_IN = "a drop-in": ["listener" "group" "expect"];
     /// The top of `lockgate.toml`.
     PROCESS = "`lockgate.toml`": [
         "workers" "watch" "secret" "secret_file" "admin" "limits" "proxy_protocol" "dns" "shutdown" "upgrade" "owners"
@@ -109,7 +112,7 @@ pub(super) fn is_of_process(key: &str) -> bool {
 
 /// The candidate that differs by the fewest edits, if it is close enough to
 /// have been meant.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     wrong: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -10,6 +10,7 @@
 //! | [`model`] | what the rest of the program reads |
 //! | [`diagnostic`] | one thing that is wrong, for people and for programs |
 //! | `drop_in`, `listener`, `rule`, `group` | a file of `listeners.d/`, top down |
+//! | `expect` | what a drop-in says that becomes of a URL, tried |
 //! | `address`, `upstream`, `sticky` | where a group's backends are, how they are spoken to, how clients come back to them |
 //! | `process`, `settings` | `lockgate.toml`; the keys that have defaults there |
 //! | `secret` | the keys that sign sticky cookies, and the file they stand in |
@@ -17,6 +18,7 @@
 //! | `credential` | what listeners and groups say of them |
 //! | `directory` | a directory that is read again: what changed, and whose last good version serves |
 //! | `files`, `bundle` | the files a drop-in depends on; how they are kept together |
+//! | `routing` | which listener and which rule take a request |
 //! | `owners` | which file may claim what |
 //! | `conflicts` | what two files cannot both have, and two groups (cookies) |
 //! | `table`, `keys`, `notes`, `units` | reading TOML without stopping at the first fault |
@@ -32,6 +34,7 @@ mod conflicts;
 mod credential;
 mod directory;
 mod drop_in;
+mod expect;
 mod files;
 mod group;
 mod keys;
@@ -42,6 +45,7 @@ mod probe;
 mod process;
 mod read;
 mod retry;
+mod routing;
 mod rule;
 mod secret;
 mod settings;
@@ -62,16 +66,20 @@ use std::path::{Path, PathBuf};
 
 pub use bundle::Bundle;
 pub use certificate::{
-    CertificateError, CertificateFault, load_authorities, load_certificate, system_authorities,
+    CertificateError, CertificateFault, covers as certificate_covers, load_authorities,
+    load_certificate, system_authorities,
 };
 pub use credential::certificate_end;
-pub use diagnostic::{Diagnostic, Place, Severity, to_json};
+pub use diagnostic::{Diagnostic, Place, Severity, acts_on_terminals, plain, to_json};
 pub use directory::{Ask, Directory, Fault, FileReport, Reading, Verdict};
 pub use model::*;
+pub use routing::{NoRoute, lost_because, matched_path};
 pub use secret::{
     Rotated, SecretFault, SecretPlace, parse_secrets, read_secret_file, rotate_secrets, show_time,
 };
 pub use units::{parse_duration, show_duration};
+
+pub(crate) use keys::nearest;
 
 use notes::Notes;
 use source::Source;

@@ -3,6 +3,7 @@
 mod anything;
 mod conflicts;
 mod directory;
+mod expect;
 mod owners;
 mod ownership;
 mod process;

@@ -16,7 +16,17 @@ const PATIENCE: Duration = Duration::from_secs(360);
 /// # Errors
 /// Nobody answers, or with another status; what to do about it.
 pub fn ask(state_dir: &Path, method: &str, target: &str) -> Result<Vec<u8>, String> {
-    ask_at(&socket_of(state_dir), method, target)
+    ask_at(&socket_of(state_dir), method, target, b"")
+}
+
+/// The same with a body.
+pub(super) fn send(
+    state_dir: &Path,
+    method: &str,
+    target: &str,
+    body: &[u8],
+) -> Result<Vec<u8>, String> {
+    ask_at(&socket_of(state_dir), method, target, body)
 }
 
 /// Has the running process hand over to this binary, or to its own path's; what
@@ -42,10 +52,10 @@ pub fn upgrade(state_dir: &Path, binary: Option<&Path>) -> Result<String, String
 pub fn old_processes(state_dir: &Path) -> Vec<Vec<u8>> {
     let sockets = old_sockets(state_dir);
     // One that has just ended is none any more.
-    sockets.iter().filter_map(|socket| ask_at(socket, "GET", "/status.json").ok()).collect()
+    sockets.iter().filter_map(|socket| ask_at(socket, "GET", "/status.json", b"").ok()).collect()
 }
 
-fn ask_at(socket: &Path, method: &str, target: &str) -> Result<Vec<u8>, String> {
+fn ask_at(socket: &Path, method: &str, target: &str, body: &[u8]) -> Result<Vec<u8>, String> {
     let failed = |error: io::Error| {
         let why = match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -58,9 +68,13 @@ fn ask_at(socket: &Path, method: &str, target: &str) -> Result<Vec<u8>, String> 
     };
     let mut stream = UnixStream::connect(socket).map_err(failed)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-    let request =
-        format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(failed)?;
+    let mut request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    stream.write_all(&request).map_err(failed)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).map_err(failed)?;
     let mut fields = [httparse::EMPTY_HEADER; 32];

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,6 +23,7 @@ use tokio::task::spawn_local;
 use tracing::warn;
 
 use super::admin::Status;
+use super::explain;
 use super::reload::{Options, Report};
 
 /// What is asked of the process, and where the answer goes.
@@ -162,7 +163,7 @@ pub(super) fn serve(
 async fn connection(stream: UnixStream, commander: mpsc::Sender<Command>, status: Rc<Status>) {
     let service = service_fn(|request| {
         let (commander, status) = (commander.clone(), Rc::clone(&status));
-        async move { Ok::<_, Infallible>(respond(&request, &commander, &status).await) }
+        async move { Ok::<_, Infallible>(respond(request, &commander, &status).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
@@ -171,11 +172,36 @@ async fn connection(stream: UnixStream, commander: mpsc::Sender<Command>, status
 }
 
 async fn respond(
-    request: &Request<Incoming>,
+    request: Request<Incoming>,
     commander: &mpsc::Sender<Command>,
     status: &Status,
 ) -> Response<Full<Bytes>> {
-    let (code, body) = match (request.method(), request.uri().path()) {
+    let request = match (request.method(), request.uri().path()) {
+        (&Method::POST, explain::TARGET) => return response(explained(request, status).await),
+        _ => &request,
+    };
+    response(obeyed(request, commander, status).await)
+}
+
+/// What would become of a request; nothing does.
+async fn explained(request: Request<Incoming>, status: &Status) -> (StatusCode, Vec<u8>) {
+    let Some(asker) = status.asker.get() else { return not_ready() };
+    let body = Limited::new(request.into_body(), explain::LONGEST).collect().await;
+    let Ok(body) = body else {
+        return (StatusCode::PAYLOAD_TOO_LARGE, b"the question is too long\n".to_vec());
+    };
+    match explain::answer(asker, &body.to_bytes()) {
+        Ok(explanation) => (StatusCode::OK, explanation),
+        Err(why) => (StatusCode::BAD_REQUEST, why.into_bytes()),
+    }
+}
+
+async fn obeyed(
+    request: &Request<Incoming>,
+    commander: &mpsc::Sender<Command>,
+    status: &Status,
+) -> (StatusCode, Vec<u8>) {
+    match (request.method(), request.uri().path()) {
         (&Method::POST, "/reload") => {
             let options = Options {
                 dry_run: has(request, "dry_run"),
@@ -213,14 +239,21 @@ async fn respond(
         },
         (&Method::GET, "/status.json") => match status.asker.get() {
             Some(asker) => (StatusCode::OK, asker.json().await.into_bytes()),
-            None => (StatusCode::SERVICE_UNAVAILABLE, b"not ready\n".to_vec()),
+            None => not_ready(),
         },
         _ => (
             StatusCode::NOT_FOUND,
-            b"404 there are GET /status.json and /request.json?ID, POST /reload and /upgrade\n"
+            b"404 there are GET /status.json and /request.json?ID, POST /explain, /reload and /upgrade\n"
                 .to_vec(),
         ),
-    };
+    }
+}
+
+fn not_ready() -> (StatusCode, Vec<u8>) {
+    (StatusCode::SERVICE_UNAVAILABLE, b"not ready\n".to_vec())
+}
+
+fn response((code, body): (StatusCode, Vec<u8>)) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = code;
     response

@@ -8,6 +8,7 @@ mod commands;
 mod crew;
 pub mod demo;
 mod expiry;
+pub mod explain;
 pub mod handover;
 mod keeper;
 pub mod last_good;

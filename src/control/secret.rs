@@ -27,6 +27,25 @@ pub fn state_file(state_dir: &Path) -> PathBuf {
 /// be used is not replaced: every player would lose his backend.
 pub(super) fn load_or_create(state_dir: &Path) -> Result<KeyRing, String> {
     let file = state_file(state_dir);
+    let mut ring = load(state_dir)?;
+    if ring.is_none() {
+        let made = make(&file)?;
+        info!(file = %file.display(), made, "there was no secret for sticky cookies");
+        ring = load(state_dir)?;
+    }
+    let Some(ring) = ring else {
+        return Err(format!("`{}` leads nowhere: remove it", file.display()));
+    };
+    if fs::metadata(&file).is_ok_and(|metadata| metadata.mode() & 0o077 != 0) {
+        let file = file.display();
+        warn!("others than its owner may read `{file}`, and forge cookies: `chmod 600 {file}`");
+    }
+    Ok(ring)
+}
+
+/// The keys of the state directory, if there are any.
+pub(super) fn load(state_dir: &Path) -> Result<Option<KeyRing>, String> {
+    let file = state_file(state_dir);
     let wrong = |fault: &SecretFault| {
         format!(
             "`{}`: {fault}: {}; or remove the file: a new secret is then made, and every client \
@@ -35,21 +54,8 @@ pub(super) fn load_or_create(state_dir: &Path) -> Result<KeyRing, String> {
             fault.hint()
         )
     };
-    let mut text = read_secret_file(&file).map_err(|fault| wrong(&fault))?;
-    if text.is_none() {
-        let made = make(&file)?;
-        info!(file = %file.display(), made, "there was no secret for sticky cookies");
-        text = read_secret_file(&file).map_err(|fault| wrong(&fault))?;
-    }
-    let Some(text) = text else {
-        return Err(format!("`{}` leads nowhere: remove it", file.display()));
-    };
-    let ring = parse_secrets(&text).map_err(|fault| wrong(&fault))?;
-    if fs::metadata(&file).is_ok_and(|metadata| metadata.mode() & 0o077 != 0) {
-        let file = file.display();
-        warn!("others than its owner may read `{file}`, and forge cookies: `chmod 600 {file}`");
-    }
-    Ok(ring)
+    let text = read_secret_file(&file).map_err(|fault| wrong(&fault))?;
+    text.map(|text| parse_secrets(&text).map_err(|fault| wrong(&fault))).transpose()
 }
 
 /// Writes a file with one new key. Says whether it did: one that somebody else

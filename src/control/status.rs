@@ -230,6 +230,11 @@ impl Asker {
         Asker { shared, workers: workers.into(), troubles, handed_over: Cell::default() }
     }
 
+    /// What requests are served by.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// A new process serves from now on.
     pub(super) fn hand_over(&self) {
         self.handed_over.set(Some(SystemTime::now()));

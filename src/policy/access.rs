@@ -20,13 +20,39 @@ impl Access {
 
     /// Whether `client` may come in.
     pub fn permits(&self, client: IpAddr) -> bool {
-        !self.deny.contains(client) && (self.allow.is_empty() || self.allow.contains(client))
+        matches!(self.judge(client), Verdict::Open | Verdict::Allowed)
+    }
+
+    /// What the lists say of `client`.
+    pub fn judge(&self, client: IpAddr) -> Verdict {
+        if self.deny.contains(client) {
+            Verdict::Denied
+        } else if self.allow.is_empty() {
+            Verdict::Open
+        } else if self.allow.contains(client) {
+            Verdict::Allowed
+        } else {
+            Verdict::NotAllowed
+        }
     }
 
     /// Whether nothing is listed, so that nobody need be looked up.
     pub fn is_open(&self) -> bool {
         self.allow.is_empty() && self.deny.is_empty()
     }
+}
+
+/// What the lists of an [`Access`] say of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No list names it, and none would have to.
+    Open,
+    /// `allow` has it.
+    Allowed,
+    /// `deny` has it.
+    Denied,
+    /// There is an `allow`, and it is not in there.
+    NotAllowed,
 }
 
 /// A set of networks: thousands cost a binary search.

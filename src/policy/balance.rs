@@ -220,6 +220,19 @@ pub fn pick(
     first.or_else(|| schedule.backups.pick(backups, draw, &available, &load))
 }
 
+/// Who may be picked, each with its share of the picks made as things stand (all
+/// together 1): nobody when nobody is available, one when neither the cycle nor
+/// chance has a say. Nothing is picked, and no cycle moves on.
+pub fn foresee(
+    schedule: &Schedule,
+    key: u64,
+    available: impl Fn(usize) -> bool,
+    load: impl Fn(usize) -> u32,
+) -> Vec<(usize, f64)> {
+    let first = schedule.primaries.foresee(key, &available, &load);
+    if first.is_empty() { schedule.backups.foresee(key, &available, &load) } else { first }
+}
+
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]

@@ -8,10 +8,12 @@
 mod domain;
 mod host;
 mod path;
+mod url;
 
 pub use domain::{Domain, DomainError};
 pub use host::{HostName, HostTable};
 pub use path::{PathError, PathTable, normalize_path};
+pub use url::{Url, UrlError};
 
 #[cfg(test)]
 mod property_tests;

@@ -244,7 +244,7 @@ async fn read_head(
     Ok(Some(Request::new(bytes, fields, head)))
 }
 
-fn head_failure(error: HeadError) -> Failure {
+pub(super) fn head_failure(error: HeadError) -> Failure {
     let cause = match error {
         HeadError::TargetTooLong => Cause::UriTooLong,
         HeadError::FieldsTooLarge | HeadError::TooManyFields => Cause::HeaderTooLarge,

@@ -11,9 +11,10 @@
 //!
 //! What was noted of it on the way ([`trace`]) is told when it is done ([`record`]).
 //!
-//! [`body`] moves bodies, [`tunnel`] what follows a switch of protocols, [`headers`] writes heads, [`mod@error`] lists what can go
-//! wrong. A [`worker`] is what the requests of one [`thread`](mod@thread) share; there a
-//! request is from its first byte to its last.
+//! [`body`] moves bodies, [`tunnel`] what follows a switch of protocols, [`headers`]
+//! writes heads, [`mod@error`] lists what can go wrong, [`mod@explain`] asks all of
+//! them what they would do. A [`worker`] is what the requests of one
+//! [`thread`](mod@thread) share; there a request is from its first byte to its last.
 
 mod accept;
 mod proxy_protocol;
@@ -46,6 +47,7 @@ mod client;
 mod conn;
 mod deadline;
 mod error;
+mod explain;
 mod headers;
 mod message;
 mod players;
@@ -64,6 +66,8 @@ use tokio::sync::oneshot;
 
 pub(crate) use connect::is_own;
 pub use error::{Cause, Phase};
+pub(crate) use explain::document;
+pub(crate) use explain::{Ask, explain};
 pub(crate) use players::Sketch;
 pub(crate) use registry::Holding;
 pub(crate) use sticky::CookieCounts;

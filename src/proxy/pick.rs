@@ -1,19 +1,19 @@
 //! Picks the backend of an attempt, and holds its place among the requests in
 //! flight.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::error::{Cause, Failure, Phase};
 use super::message::{Cx, Request};
 use super::route::Route;
 use super::sticky::Binding;
-use crate::config::AllDown;
 use crate::http1::Known;
 use crate::policy::balance::{Balance, Draw, HashKey, key_hash, pick};
 use crate::policy::headers::cookie;
 use crate::policy::route::normalize_path;
 use crate::policy::sticky::Direction;
-use crate::state::{Backend, Group, Takers};
+use crate::state::{Backend, Group, Takers, Trust};
 
 /// Picks the backend a client is bound to, else by the group's balance among
 /// those that are available.
@@ -32,7 +32,7 @@ pub(super) fn pick_backend<'a>(
     }
     let draw = Draw {
         key: match &group.config.balance {
-            Balance::Hash(key) => hash_key(key, request, route),
+            Balance::Hash(key) => key_hash(&hash_value(key, request, route)),
             _ => 0,
         },
         chance: match group.config.balance {
@@ -43,36 +43,28 @@ pub(super) fn pick_backend<'a>(
     let pick_of = |takers: &Takers<'_>| {
         pick_among(cx, group, draw, |at| !tried.contains(&at) && takers.take(at))
     };
-    for takers in [group.takers(), group.takers_and_awaited()] {
+    for takers in group.circles() {
         // Another worker may take a backend's last place between pick and entry:
         // the next pick sees it as full.
         for _ in 0..=group.backends.len() {
             let Some(place) = pick_of(&takers) else { break };
-            if group.admit(place)
-                && let Some(picked) = Picked::new(group, place)
-            {
+            // Nobody asks whether an ejected one may have it where all are.
+            let admitted = takers.trust() == Trust::Anybody || group.admit(place);
+            if admitted && let Some(picked) = Picked::new(group, place) {
                 return Ok(picked);
             }
         }
     }
-    if group.config.all_down == AllDown::Try {
-        // What is believed of them may be wrong, and there is nobody else.
-        let place = pick_among(cx, group, draw, |at| {
-            !tried.contains(&at)
-                && group.backends.get(at).is_some_and(|backend| backend.standing().takes_new())
-        });
-        if let Some(picked) = place.and_then(|place| Picked::new(group, place)) {
-            return Ok(picked);
-        }
-    }
+    Err(nobody(group))
+}
+
+/// What a request fails of that nobody may have.
+pub(super) fn nobody(group: &Group) -> Failure {
     if group.backends.iter().any(|backend| backend.is_full()) {
-        return Err(Failure::because(
-            Cause::Limit,
-            Phase::Pick,
-            "max_connections of every backend",
-        ));
+        let detail = "max_connections of every backend";
+        return Failure::because(Cause::Limit, Phase::Pick, detail);
     }
-    Err(Failure::new(Cause::NoAvailableBackend, Phase::Pick))
+    Failure::new(Cause::NoAvailableBackend, Phase::Pick)
 }
 
 fn pick_among(
@@ -106,19 +98,32 @@ fn pick_home<'a>(group: &'a Group, binding: &mut Binding<'a>) -> Option<Picked<'
 
 /// The value a request is hashed by; where it has none, its address, so that
 /// such requests are still spread.
-fn hash_key(key: &HashKey, request: &Request, route: &Route<'_>) -> u64 {
-    let by_client = || key_hash(route.client.to_string().as_bytes());
+pub(super) fn hash_value<'r>(
+    key: &HashKey,
+    request: &'r Request,
+    route: &Route<'_>,
+) -> Cow<'r, [u8]> {
+    let by_client = || Cow::Owned(route.client.to_string().into_bytes());
     match key {
         HashKey::ClientIp => by_client(),
         HashKey::Cookie(name) => request
             .all(Known::Cookie)
             .find_map(|field| cookie(request.text(field.value), name.as_bytes()))
-            .map_or_else(by_client, key_hash),
-        HashKey::Header(name) => request.value_of(name.as_bytes()).map_or_else(by_client, key_hash),
+            .map_or_else(by_client, Cow::Borrowed),
+        HashKey::Header(name) => {
+            request.value_of(name.as_bytes()).map_or_else(by_client, Cow::Borrowed)
+        }
         HashKey::Path => {
             let mut scratch = Vec::new();
             let path = request.path_and_query();
-            key_hash(normalize_path(path, &mut scratch).unwrap_or(path))
+            match normalize_path(path, &mut scratch) {
+                // Nearly always it is what the client sent.
+                Ok(clean) if path.starts_with(clean) => {
+                    Cow::Borrowed(path.get(..clean.len()).unwrap_or_default())
+                }
+                Ok(clean) => Cow::Owned(clean.to_vec()),
+                Err(_) => Cow::Borrowed(path),
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use super::headers::{is_edited, push_connection, push_edits, push_field, push_le
 use super::message::{Cx, Request};
 use super::record::Outcome;
 use super::route::Route;
-use crate::config::{HeaderEdits, Protocol, Redirect, RedirectTarget};
+use crate::config::{HeaderEdits, Redirect};
 use crate::http1::{Method, Version};
 use crate::state::{Group, Listener, Rule};
 use crate::telemetry::failures::FailureLine;
@@ -47,29 +47,7 @@ const LOGGED: usize = 512;
 
 /// Sends the client elsewhere.
 pub(super) fn redirect(request: &Request, route: &Route<'_>, redirect: &Redirect) -> Answer {
-    let mut location = Vec::new();
-    match &redirect.to {
-        RedirectTarget::Url(url) => location.extend_from_slice(url.as_bytes()),
-        RedirectTarget::SameHost { protocol, port } => {
-            let (scheme, own) = match protocol {
-                Protocol::Http => ("http", 80),
-                Protocol::Https => ("https", 443),
-            };
-            location.extend_from_slice(scheme.as_bytes());
-            location.extend_from_slice(b"://");
-            location.extend_from_slice(without_port(&route.authority(request)));
-            if *port != own {
-                location.extend_from_slice(format!(":{port}").as_bytes());
-            }
-            let path = request.path_and_query();
-            if !path.starts_with(b"/") {
-                location.push(b'/');
-            }
-            if path != b"*" {
-                location.extend_from_slice(path);
-            }
-        }
-    }
+    let location = redirect.location(&route.authority(request), request.path_and_query());
     Answer {
         status: redirect.code,
         fields: vec![("Location", location)],
@@ -221,19 +199,6 @@ pub(super) fn log_attempt(cx: Cx<'_>, request: &Request, place: Place<'_>, failu
             method = %request.text(request.head.method_name).escape_ascii(),
             "attempt failed, the request goes elsewhere"
         );
-    }
-}
-
-/// The host of an authority, without its port.
-fn without_port(authority: &[u8]) -> &[u8] {
-    // The colons inside an IPv6 literal are followed by its bracket.
-    let colon = authority.iter().rposition(|byte| *byte == b':');
-    let bracket = authority.iter().rposition(|byte| *byte == b']');
-    match colon {
-        Some(colon) if bracket.is_none_or(|bracket| bracket < colon) => {
-            authority.get(..colon).unwrap_or_default()
-        }
-        _ => authority,
     }
 }
 

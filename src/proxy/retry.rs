@@ -74,9 +74,8 @@ struct Tries<'a, 'r> {
 
 impl<'a, 'r> Tries<'a, 'r> {
     fn new(cx: Cx<'a>, request: &'r Request, route: Route<'a>, group: &'a Group) -> Self {
-        let settings = route.rule.retry.unwrap_or(group.config.retry);
+        let (settings, idempotent) = terms(request, &route, group);
         cx.worker.note_request(group);
-        let keyed = settings.idempotency_key && request.value_of(b"idempotency-key").is_some();
         Tries {
             cx,
             request,
@@ -87,7 +86,7 @@ impl<'a, 'r> Tries<'a, 'r> {
             tried: Vec::new(),
             attempts: 0,
             sent_to: 0,
-            idempotent: request.head.method.is_idempotent() || keyed,
+            idempotent,
             began: None,
             answer: None,
         }
@@ -239,8 +238,16 @@ impl<'a, 'r> Tries<'a, 'r> {
     }
 }
 
+/// The settings that hold for a request, and whether executing it twice does no
+/// harm.
+pub(super) fn terms(request: &Request, route: &Route<'_>, group: &Group) -> (Retry, bool) {
+    let settings = route.rule.retry.unwrap_or(group.config.retry);
+    let keyed = settings.idempotency_key && request.value_of(b"idempotency-key").is_some();
+    (settings, request.head.method.is_idempotent() || keyed)
+}
+
 /// What `retry.on` calls it; `None` where no backend had a part in it.
-fn kind(cause: Cause) -> Option<Kind> {
+pub(super) fn kind(cause: Cause) -> Option<Kind> {
     match cause {
         Cause::ConnectRefused
         | Cause::ConnectError

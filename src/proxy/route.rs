@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::error::{Cause, Failure, Phase};
 use super::message::{Cx, Request};
-use crate::config::Protocol;
+use crate::config::{NoRoute, Protocol};
 use crate::http1::Method;
-use crate::policy::route::{HostName, PathError, normalize_path};
+use crate::policy::route::HostName;
 use crate::state::{Group, Listener, Port, Rule};
 
 /// Where a request belongs.
@@ -111,24 +111,13 @@ pub(super) fn rule<'a>(
     listener: &'a Listener,
 ) -> Result<Route<'a>, (IpAddr, Failure)> {
     let client = request.client_address(cx.peer.address.ip(), &listener.config.trusted_proxies);
-    if !listener.config.access.is_open() && !listener.config.access.permits(client) {
-        return Err((client, Failure::new(Cause::Denied, Phase::Request)));
-    }
-    let fail = |failure| (client, failure);
-    if matches!(request.head.method, Method::Connect | Method::Trace) {
-        return Err(fail(Failure::new(Cause::Method, Phase::Request)));
-    }
-    let path = request.path_and_query();
-    let mut scratch = Vec::new();
-    let path = match path.first() {
-        Some(b'/') => normalize_path(path, &mut scratch).map_err(bad_path).map_err(fail)?,
-        // `OPTIONS *`, or an absolute target without a path.
-        _ => b"/",
-    };
-    let rule = listener.paths.find(path).and_then(|index| listener.rules.get(*index));
+    let serves = !matches!(request.head.method, Method::Connect | Method::Trace);
+    let found =
+        listener.config.route(&listener.paths, Some(client), serves, request.path_and_query());
+    let rule = found.and_then(|at| listener.rules.get(at).ok_or(NoRoute::NoRule));
     match rule {
-        Some(rule) => Ok(Route { port, listener, rule, client }),
-        None => Err(fail(Failure::new(Cause::NoRule, Phase::Request))),
+        Ok(rule) => Ok(Route { port, listener, rule, client }),
+        Err(why) => Err((client, no_route(why))),
     }
 }
 
@@ -136,10 +125,31 @@ fn no_host() -> Failure {
     Failure::because(Cause::Malformed, Phase::Request, "no Host")
 }
 
-fn bad_path(error: PathError) -> Failure {
-    Failure::because(Cause::Malformed, Phase::Request, error)
+fn no_route(why: NoRoute) -> Failure {
+    match why {
+        NoRoute::Denied => Failure::new(Cause::Denied, Phase::Request),
+        NoRoute::Method => Failure::new(Cause::Method, Phase::Request),
+        NoRoute::Path(error) => Failure::because(Cause::Malformed, Phase::Request, error),
+        NoRoute::NoRule => Failure::new(Cause::NoRule, Phase::Request),
+    }
 }
 
 fn misdirected(why: &str) -> Failure {
     Failure::because(Cause::Misdirected, Phase::Request, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::route::PathError;
+
+    /// `[[expect]]` says the status that a request gets.
+    #[test]
+    fn config_and_failures_agree_on_the_status() {
+        for why in
+            [NoRoute::Denied, NoRoute::Method, NoRoute::Path(PathError::BadEscape), NoRoute::NoRule]
+        {
+            assert_eq!(no_route(why).status(), why.status(), "{why}");
+        }
+    }
 }

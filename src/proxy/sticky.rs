@@ -32,21 +32,7 @@ impl<'a> Binding<'a> {
     /// that is worth something.
     pub(super) fn read(worker: &Worker, request: &Request, sticky: &'a Sticky) -> Binding<'a> {
         let now = worker.unix_seconds();
-        let (mut verdict, mut counted) = (None, false);
-        for value in request
-            .all(Known::Cookie)
-            .flat_map(|field| values(request.text(field.value), sticky.name.as_bytes()))
-            .take(MOST_COOKIES)
-        {
-            let worth = worth(worker, sticky, value, now, &mut counted);
-            let better = worth.is_ok() || verdict.is_none();
-            if better {
-                verdict = Some(worth);
-            }
-            if worth.is_ok() {
-                break;
-            }
-        }
+        let (verdict, counted) = judge(worker, request, sticky, now);
         worker.sticky.note(verdict);
         request.trace.sticky.set(Some(match verdict {
             None => Stickiness::Absent,
@@ -107,6 +93,32 @@ impl<'a> Binding<'a> {
         let token = if silent { None } else { InsertToken::sign(keys, bound, self.now) };
         SetCookie::Insert { name: &self.sticky.name, token, attributes }
     }
+}
+
+/// What the request's cookies of the name are worth; `None`: it has none. And
+/// whether the player was counted a moment ago.
+pub(super) fn judge(
+    worker: &Worker,
+    request: &Request,
+    sticky: &Sticky,
+    now: Seconds,
+) -> (Option<Result<Bound, Reject>>, bool) {
+    let (mut verdict, mut counted) = (None, false);
+    for value in request
+        .all(Known::Cookie)
+        .flat_map(|field| values(request.text(field.value), sticky.name.as_bytes()))
+        .take(MOST_COOKIES)
+    {
+        let worth = worth(worker, sticky, value, now, &mut counted);
+        let better = worth.is_ok() || verdict.is_none();
+        if better {
+            verdict = Some(worth);
+        }
+        if worth.is_ok() {
+            break;
+        }
+    }
+    (verdict, counted)
 }
 
 /// What one cookie is worth.

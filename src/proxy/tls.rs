@@ -17,7 +17,7 @@ use super::message::{Peer, TlsFacts};
 use super::tcp::Tcp;
 use super::worker::Worker;
 use crate::policy::route::HostName;
-use crate::state::Identity;
+use crate::state::{Identity, Listener, Port};
 
 /// The first byte of a TLS record that can open a connection (RFC 8446 5.1).
 const HANDSHAKE: u8 = 22;
@@ -96,14 +96,16 @@ async fn accept(
 
 /// Whose certificate to show: the owner's of the name; without a name the
 /// `default`'s, or the alphabetically first's.
+pub(super) fn greeter<'a>(port: &'a Port, name: Option<&HostName>) -> Option<&'a Arc<Listener>> {
+    match name {
+        Some(name) => port.hosts.resolve(name.as_str()),
+        None => port.hosts.default().or_else(|| port.hosts.first_by_name()),
+    }
+}
+
 fn identity(worker: &Worker, port: u16, name: Option<&HostName>) -> Option<Arc<Identity>> {
     let view = worker.view();
-    let hosts = &view.snapshot.port(port)?.hosts;
-    let listener = match name {
-        Some(name) => hosts.resolve(name.as_str()),
-        None => hosts.default().or_else(|| hosts.first_by_name()),
-    }?;
-    listener.identity.clone()
+    greeter(view.snapshot.port(port)?, name)?.identity.clone()
 }
 
 /// Closes in good order: bytes left unread would turn the close into a reset,

@@ -155,13 +155,8 @@ impl Listener {
         requests: Arc<Lanes<Requests>>,
     ) -> Result<Listener, String> {
         let rules: Vec<Rule> = config.rules.iter().map(|rule| Rule::new(rule, groups)).collect();
-        let paths = rules
-            .iter()
-            .enumerate()
-            .map(|(index, rule)| (rule.config.path.clone().into_bytes(), index))
-            .collect();
-        let paths = PathTable::build(paths)
-            .map_err(|index| format!("rule {} repeats a path", index + 1))?;
+        let paths =
+            config.rule_table().map_err(|index| format!("rule {} repeats a path", index + 1))?;
         let cookies = cookies(&rules);
         Ok(Listener { game, config, paths, rules, identity, cookies, requests })
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::health::now;
 use super::{Backend, Group};
-use crate::config::AdminState;
+use crate::config::{AdminState, AllDown};
 use crate::policy::health::{Millis, PassiveLimits};
 
 /// The top of a gate says what shuts it for good; the rest is the last millisecond
@@ -111,12 +111,41 @@ pub struct Takers<'a> {
     gates: &'a [AtomicU64],
     /// Where some may be full: all of them.
     capped: &'a [Backend],
-    /// What of a gate does not matter.
+    trust: Trust,
+    /// What of a gate does not matter to that trust.
     ignored: u64,
     now: OnceCell<Millis>,
 }
 
+/// Whom [`Takers`] take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Who is believed to be able to serve.
+    Known,
+    /// Those too that a reload added and of which no probe said anything yet.
+    Awaited,
+    /// Whoever the operator did not put out, whatever is believed of him.
+    Anybody,
+}
+
+impl Trust {
+    /// What of a gate does not matter.
+    fn ignored(self) -> u64 {
+        match self {
+            Trust::Known => 0,
+            Trust::Awaited => AWAITED,
+            Trust::Anybody => !NOT_READY,
+        }
+    }
+}
+
 impl Takers<'_> {
+    /// Whom it takes.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        self.trust
+    }
+
     /// Whether the backend at this place takes new requests.
     #[must_use]
     pub fn take(&self, place: usize) -> bool {
@@ -131,15 +160,23 @@ impl Group {
     /// Who takes new requests at the moment.
     #[must_use]
     pub fn takers(&self) -> Takers<'_> {
-        let capped = if self.has_caps { &*self.backends } else { &[] };
-        Takers { gates: &self.gates.0, capped, ignored: 0, now: OnceCell::new() }
+        self.takers_by(Trust::Known)
     }
 
-    /// The same with those that a reload added and of which no probe said anything
-    /// yet: where nobody else is left they are better than nothing.
-    #[must_use]
-    pub fn takers_and_awaited(&self) -> Takers<'_> {
-        Takers { ignored: AWAITED, ..self.takers() }
+    fn takers_by(&self, trust: Trust) -> Takers<'_> {
+        let capped = if self.has_caps { &*self.backends } else { &[] };
+        let ignored = trust.ignored();
+        Takers { gates: &self.gates.0, capped, trust, ignored, now: OnceCell::new() }
+    }
+
+    /// Who may have a request that is bound to nobody, the next only where nobody
+    /// of those before is left. Those of which nothing is known yet are better than
+    /// nothing, and with `all_down = "try"` what is believed of the others may be
+    /// wrong.
+    pub fn circles(&self) -> impl Iterator<Item = Takers<'_>> {
+        let last = (self.config.all_down == AllDown::Try).then_some(Trust::Anybody);
+        let trusts = [Some(Trust::Known), Some(Trust::Awaited), last];
+        trusts.into_iter().flatten().map(|trust| self.takers_by(trust))
     }
 }
 
@@ -170,6 +207,21 @@ mod tests {
         let limits = PassiveLimits { fail_timeout: Millis::MAX, ..RULES.limits };
         let long = Rules { limits, ..RULES };
         assert_eq!(long.gate(Seen { fails: 2, checked: 5, ..quiet }), LAST);
+    }
+
+    #[test]
+    fn only_the_operator_shuts_a_gate_for_good() {
+        let opens = |trust: Trust, gate: u64| gate & !trust.ignored() == 0;
+        for (gate, by) in [
+            (0, [true, true, true]),
+            (AWAITED, [false, true, true]),
+            (DOWN, [false, false, true]),
+            (15, [false, false, true]),
+            (NOT_READY | AWAITED | 15, [false, false, false]),
+        ] {
+            let trusts = [Trust::Known, Trust::Awaited, Trust::Anybody];
+            assert_eq!(trusts.map(|trust| opens(trust, gate)), by, "{gate:x}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -126,6 +126,22 @@ impl Group {
         let backend = self.backends.get(place)?;
         let down = self.is_down(backend);
         Some(Standing { down, ejected: backend.ejection(), ..backend.standing() })
+    }
+
+    /// Why the backend at this place is ejected, and for how much longer; zero: the
+    /// next request to it is its trial.
+    #[must_use]
+    pub fn sentence(&self, place: usize) -> Option<(Ejection, Duration)> {
+        let backend = self.backends.get(place)?;
+        let (why, left) = backend.vitals.health.lock().sentence(backend.limits, now())?;
+        Some((why, Duration::from_millis(left)))
+    }
+
+    /// How many requests may be sent again at this moment, by the budget.
+    #[must_use]
+    pub fn replays_left(&self, percent: u32) -> u64 {
+        let requests = self.replays.requests.load(Ordering::Relaxed);
+        self.replays.lock().left(percent, requests, now())
     }
 
     /// A request is about to go there. False when another worker's is the trial

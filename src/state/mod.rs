@@ -14,7 +14,7 @@ mod sticky;
 mod upstream;
 
 pub use game::{BuildError, Game, Listener, Rule};
-pub use gate::Takers;
+pub use gate::{Takers, Trust};
 pub use group::{Backend, Group};
 pub use identity::Identity;
 pub use probed::{Change, ProbeResult, ProbeStatus};

@@ -171,12 +171,6 @@ impl Port {
     }
 
     fn add(&mut self, listener: &Arc<Listener>) {
-        // The configuration was checked: nobody owns these names on this port yet.
-        for domain in &listener.config.domains {
-            self.hosts.insert(domain, Arc::clone(listener));
-        }
-        if listener.config.default {
-            self.hosts.set_default(Arc::clone(listener));
-        }
+        listener.config.claim(&mut self.hosts, listener);
     }
 }

@@ -21,6 +21,7 @@ mod demo;
 mod ejection;
 mod errors;
 mod events;
+mod explain;
 mod farewell;
 mod faults;
 mod forwarding;

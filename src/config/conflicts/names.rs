@@ -9,6 +9,8 @@ use std::sync::Arc;
 use super::entry::Entry;
 use super::{Owner, Port, Taken};
 use crate::config::diagnostic::Place;
+use crate::config::drop_in::DropIn;
+use crate::config::expect::Expected;
 use crate::config::listener::Claims;
 use crate::config::notes::Notes;
 use crate::config::owners::Word;
@@ -78,6 +80,39 @@ impl Taken {
         }
         let entry = if is_wildcard { Entry::Wildcard } else { Entry::Exact };
         self.claim(entry(port, name, owner));
+    }
+
+    /// An expectation is about the listeners of its own file.
+    pub(super) fn check_expected(&self, drop_in: &DropIn) {
+        const HINT: &str = "an expectation is about the listeners of its own file";
+        let notes = &drop_in.notes;
+        for Expected { url, span, is_own } in &drop_in.expected {
+            let host = url.host.as_str();
+            let by = self.owner_of(url.port, host).filter(|by| by.file != self.current);
+            match by {
+                Some(by) => {
+                    let message = |by: &str| {
+                        format!("`{host}` on port {} is answered by the listener of {by}", url.port)
+                    };
+                    self.note(notes, span, by, message, HINT);
+                }
+                None if *is_own => {}
+                None => {
+                    let message =
+                        format!("no listener of this file answers `{host}` on port {}", url.port);
+                    notes.error(span, message, HINT);
+                }
+            }
+        }
+    }
+
+    /// Who answers for a host: the exact name, the longest wildcard, the default.
+    fn owner_of(&self, port: u16, host: &str) -> Option<&Owner> {
+        let entry = self.ports.get(&port)?;
+        let name = reversed(host);
+        let ends = memchr::memrchr_iter(b'.', name.trim_end_matches('.').as_bytes());
+        let mut wildcards = ends.filter_map(|end| entry.wildcards.get(name.get(..=end)?));
+        entry.exact.get(&*name).or_else(|| wildcards.next()).or(entry.default.as_ref())
     }
 
     /// Asks `[owners]`. Says whether the claim is granted to this file by name.

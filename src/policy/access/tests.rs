@@ -186,3 +186,17 @@ proptest! {
         prop_assert_eq!(client, want.or(entries.last().copied()).unwrap_or(peer));
     }
 }
+
+#[test]
+fn a_verdict_says_which_list_it_is_by() {
+    let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect::<Vec<_>>();
+    let judge = |allow: &[&str], deny: &[&str], client: &str| {
+        Access::new(nets(allow), nets(deny)).judge(client.parse().unwrap())
+    };
+    let (ten, bad) = (["10.0.0.0/8"], ["10.0.0.9/32"]);
+    assert_eq!(judge(&[], &[], "10.0.0.9"), Verdict::Open);
+    assert_eq!(judge(&[], &bad, "10.0.0.8"), Verdict::Open);
+    assert_eq!(judge(&ten, &bad, "10.0.0.8"), Verdict::Allowed);
+    assert_eq!(judge(&ten, &bad, "10.0.0.9"), Verdict::Denied);
+    assert_eq!(judge(&ten, &bad, "11.0.0.9"), Verdict::NotAllowed);
+}

@@ -42,6 +42,30 @@ proptest! {
         }
     }
 
+    /// Who is picked was foreseen, and nobody else is foreseen than who may be.
+    #[test]
+    fn what_is_foreseen_is_what_is_picked(
+        balance in any_balance(),
+        members in any_members(),
+        rounds in prop::collection::vec((any::<u16>(), any::<u64>(), any::<u64>()), 1..30),
+    ) {
+        let schedule = Schedule::new(&balance, &members);
+        let mut cursor = Cursor::default();
+        for (up, key, chance) in rounds {
+            let available = |place: usize| up >> place & 1 == 1;
+            let load = |place: usize| u32::try_from(chance >> (3 * place) & 7).unwrap();
+            let shares = foresee(&schedule, key, available, load);
+            let sum: f64 = shares.iter().map(|(_, share)| share).sum();
+            prop_assert!(shares.is_empty() || (sum - 1.0).abs() < 1e-9, "{shares:?}");
+            prop_assert!(shares.iter().all(|(_, share)| *share > 0.0), "{shares:?}");
+            let picked = pick(&schedule, &mut cursor, Draw { key, chance }, available, load);
+            match picked {
+                Some(place) => prop_assert!(shares.iter().any(|(one, _)| *one == place)),
+                None => prop_assert!(shares.is_empty()),
+            }
+        }
+    }
+
     #[test]
     fn weights_are_exact_over_every_cycle(
         weights in prop::collection::vec(0..20_u32, 1..8),

@@ -376,3 +376,33 @@ fn a_large_group_begins_without_much_ado() {
     let begun: std::collections::BTreeSet<_> = (0..100).map(first).collect();
     assert!(begun.len() > 20, "{begun:?}");
 }
+
+#[test]
+fn the_shares_foreseen_are_those_of_many_picks() {
+    let loads = [0_u32, 3, 3, 9];
+    let load = |place: usize| loads[place];
+    for (balance, shares) in [
+        (Balance::Wrr, vec![(0, 0.1), (1, 0.1), (2, 0.2), (3, 0.6)]),
+        (Balance::Rr, vec![(0, 0.25), (1, 0.25), (2, 0.25), (3, 0.25)]),
+        (Balance::Wlc, vec![(0, 1.0)]),
+        // 0, 3, 1.5 and 1.5 for each weight: 0 wins against all, 1 against nobody.
+        (Balance::P2c, vec![(0, 0.5), (2, 0.25), (3, 0.25)]),
+    ] {
+        let schedule = Schedule::new(&balance, &primaries(&[1, 1, 2, 6]));
+        let foreseen = foresee(&schedule, 0, |_| true, load);
+        let near = |(a, b): (&(usize, f64), &(usize, f64))| a.0 == b.0 && (a.1 - b.1).abs() < 1e-9;
+        assert_eq!(foreseen.len(), shares.len(), "{balance:?} {foreseen:?}");
+        assert!(foreseen.iter().zip(&shares).all(near), "{balance:?} {foreseen:?}");
+        let mut cursor = Cursor::default();
+        let mut counts = [0_u32; 4];
+        for chance in 0..20_000 {
+            let draw = Draw { key: 0, chance };
+            counts[pick(&schedule, &mut cursor, draw, |_| true, load).unwrap()] += 1;
+        }
+        for (place, count) in counts.into_iter().enumerate() {
+            let share = shares.iter().find(|(one, _)| *one == place).map_or(0.0, |one| one.1);
+            let found = f64::from(count) / 20_000.0;
+            assert!((found - share).abs() < 0.02, "{balance:?} {place}: {found}, not {share}");
+        }
+    }
+}

@@ -126,6 +126,42 @@ impl Tier {
         }
     }
 
+    /// Who may be picked, and each one's share of the picks.
+    pub(super) fn foresee(
+        &self,
+        key: u64,
+        available: &impl Fn(usize) -> bool,
+        load: &impl Fn(usize) -> u32,
+    ) -> Vec<(usize, f64)> {
+        let by_weight = |entries: &[&Entry]| {
+            let total: f64 = entries.iter().map(|entry| f64::from(entry.weight)).sum();
+            let share = |entry: &&Entry| (entry.place, f64::from(entry.weight) / total);
+            entries.iter().map(share).collect()
+        };
+        let open: Vec<&Entry> = self.entries.iter().filter(|one| available(one.place)).collect();
+        match self.method {
+            Method::Rotate => {
+                let share = 1.0 / open.len() as f64;
+                open.iter().map(|entry| (entry.place, share)).collect()
+            }
+            Method::Smooth => by_weight(&open),
+            Method::LeastLoaded => {
+                let mut by_burden: Vec<(&Entry, u32)> =
+                    open.iter().map(|entry| (*entry, load(entry.place))).collect();
+                by_burden.sort_by(lighter);
+                let Some(least) = by_burden.first().copied() else { return Vec::new() };
+                let tied = |one: &&(&Entry, u32)| lighter(one, &least).is_eq();
+                let tied: Vec<&Entry> =
+                    by_burden.iter().take_while(tied).map(|(entry, _)| *entry).collect();
+                by_weight(&tied)
+            }
+            Method::TwoChoices => shares_of_two(&open, load),
+            Method::Rendezvous => {
+                self.rendezvous(key, available).into_iter().map(|place| (place, 1.0)).collect()
+            }
+        }
+    }
+
     /// Picks after which [`Self::smooth`] is where it began.
     fn cycle(&self) -> usize {
         let weights = || self.entries.iter().map(|entry| u64::from(entry.weight));
@@ -213,8 +249,7 @@ impl Tier {
                 continue;
             }
             let load = load(entry.place);
-            let against =
-                |(best, least): (&Entry, u32)| burden(load, best).cmp(&burden(least, entry));
+            let against = |best: (&Entry, u32)| lighter(&(entry, load), &best);
             match least.map(against) {
                 None | Some(Ordering::Less) => {
                     least = Some((entry, load));
@@ -321,6 +356,34 @@ impl Tier {
         }
         picked
     }
+}
+
+/// Of all ordered pairs those that each wins: with whoever carries more in both
+/// orders, with its equals when it is drawn first.
+fn shares_of_two(open: &[&Entry], load: &impl Fn(usize) -> u32) -> Vec<(usize, f64)> {
+    let count = open.len();
+    if let [only] = open {
+        return vec![(only.place, 1.0)];
+    }
+    let mut by_burden: Vec<(&Entry, u32)> =
+        open.iter().map(|entry| (*entry, load(entry.place))).collect();
+    by_burden.sort_by(lighter);
+    let pairs = (count * count.saturating_sub(1)) as f64;
+    let mut shares = Vec::with_capacity(count);
+    let mut behind = count;
+    for alike in by_burden.chunk_by(|a, b| lighter(a, b).is_eq()) {
+        behind -= alike.len();
+        let wins = (2 * behind + alike.len() - 1) as f64;
+        shares.extend(alike.iter().map(|(entry, _)| (entry.place, wins / pairs)));
+    }
+    shares.retain(|(_, share)| *share > 0.0);
+    shares.sort_by_key(|(place, _)| *place);
+    shares
+}
+
+/// Who carries less for its weight comes first.
+fn lighter(one: &(&Entry, u32), other: &(&Entry, u32)) -> Ordering {
+    burden(one.1, other.0).cmp(&burden(other.1, one.0))
 }
 
 fn common_divisor(a: u64, b: u64) -> u64 {

@@ -65,6 +65,16 @@ impl Passive {
         !self.is_ejected(limits) || self.is_quiet(limits, now)
     }
 
+    /// Why it is kept out, and for how much longer; 0: the next request is its
+    /// trial.
+    #[must_use]
+    pub fn sentence(&self, limits: PassiveLimits, now: Millis) -> Option<(Ejection, Millis)> {
+        let since = now.saturating_sub(self.checked);
+        // A trial begins when more than `fail_timeout` has passed.
+        let left = limits.fail_timeout.saturating_add(1).saturating_sub(since);
+        self.ejection(limits).map(|why| (why, left))
+    }
+
     /// When the last failure was, or the last trial.
     #[must_use]
     pub fn checked(&self) -> Millis {

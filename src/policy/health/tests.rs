@@ -52,6 +52,21 @@ fn ph_02_one_trial_and_back() {
     assert_eq!((passive.fails(), passive.ejection(TEN)), (0, None));
 }
 
+/// What is said of an ejection is what a request meets.
+#[test]
+fn a_sentence_ends_when_the_trial_may_begin() {
+    let mut passive = Passive::default();
+    assert_eq!(passive.sentence(TEN, 0), None);
+    refused(&mut passive, TEN, 5);
+    for now in [5, 6, 10_004, 10_005, 10_006, 99_000] {
+        let left = passive.sentence(TEN, now).unwrap().1;
+        assert_eq!(left == 0, passive.is_eligible(TEN, now), "{now}: {left}");
+    }
+    assert_eq!(passive.sentence(TEN, 5), Some((Ejection::Unreachable, 10_001)));
+    assert!(passive.admit(TEN, 20_000));
+    assert_eq!(passive.sentence(TEN, 20_000), Some((Ejection::Unreachable, 10_001)));
+}
+
 #[test]
 fn ph_03_a_failed_trial_ejects_again() {
     let mut passive = Passive::default();

@@ -27,17 +27,10 @@ impl Budget {
     /// ever had; `percent` of those of the last 10 s may be replays.
     #[must_use]
     pub fn take(&mut self, percent: u32, requests: u64, now: Millis) -> bool {
-        let second = now / 1000;
-        let from = second.saturating_sub(SECONDS as u64 - 1);
-        let recent = self.slots.iter().filter(|slot| slot.replays > 0 && slot.second >= from);
-        let replays: u32 = recent.clone().map(|slot| slot.replays).sum();
-        // Requests are only known for the seconds that had replays: since the
-        // first of them, which is fewer than there were and so on the safe side.
-        let first = recent.map(|slot| slot.before).min().unwrap_or(requests);
-        let share = requests.saturating_sub(first).saturating_mul(u64::from(percent)) / 100;
-        if u64::from(replays) >= share.max(u64::from(FLOOR)) {
+        if self.left(percent, requests, now) == 0 {
             return false;
         }
+        let second = now / 1000;
         let at = usize::try_from(second % SECONDS as u64).unwrap_or_default();
         if let Some(slot) = self.slots.get_mut(at) {
             if slot.second != second || slot.replays == 0 {
@@ -46,6 +39,20 @@ impl Budget {
             slot.replays += 1;
         }
         true
+    }
+
+    /// How many may be taken at this moment.
+    #[must_use]
+    pub fn left(&self, percent: u32, requests: u64, now: Millis) -> u64 {
+        let second = now / 1000;
+        let from = second.saturating_sub(SECONDS as u64 - 1);
+        let recent = self.slots.iter().filter(|slot| slot.replays > 0 && slot.second >= from);
+        let replays: u32 = recent.clone().map(|slot| slot.replays).sum();
+        // Requests are only known for the seconds that had replays: since the
+        // first of them, which is fewer than there were and so on the safe side.
+        let first = recent.map(|slot| slot.before).min().unwrap_or(requests);
+        let share = requests.saturating_sub(first).saturating_mul(u64::from(percent)) / 100;
+        share.max(u64::from(FLOOR)).saturating_sub(u64::from(replays))
     }
 
     /// Gives back one that was taken and not made.

@@ -171,3 +171,17 @@ fn the_budget_is_a_share_of_the_requests() {
     let taken = (0..9_000).filter(|n| none.take(0, *n, *n)).count();
     assert_eq!(taken, 100);
 }
+
+#[test]
+fn what_is_left_of_a_budget_can_be_taken() {
+    let mut budget = Budget::default();
+    let mut taken = 0;
+    while budget.left(20, 0, 500) > 0 {
+        assert_eq!(budget.left(20, 0, 500), 100 - taken);
+        assert!(budget.take(20, 0, 500));
+        taken += 1;
+    }
+    assert_eq!(taken, 100);
+    assert!(!budget.take(20, 0, 500));
+    assert_eq!(budget.left(20, 1000, 500), 100, "of the requests since");
+}
