@@ -5,6 +5,7 @@ mod admin;
 mod changes;
 pub mod client;
 mod commands;
+mod counted;
 mod crew;
 pub mod demo;
 mod expiry;

@@ -14,12 +14,13 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::counted::{AttemptCounts, RequestCounts};
 use super::expiry::{CertificateStatus, certificates};
 use super::trouble::{FileTrouble, Troubles};
 use crate::config::AdminState;
 use crate::policy::sticky::{Ejection, Reject};
 use crate::proxy::{Census, CookieCounts, Holding, Message, Shared, Sketch};
-use crate::state::{Backend, Group, ProbeResult, ProbeStatus, Snapshot, StickyMode};
+use crate::state::{Backend, Game, Group, ProbeResult, ProbeStatus, Snapshot, StickyMode};
 
 /// A worker answers between two requests; one that does not is left out.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -30,6 +31,7 @@ pub(super) struct Asker {
     shared: Arc<Shared>,
     workers: Rc<[mpsc::UnboundedSender<Message>]>,
     troubles: Troubles,
+    started: SystemTime,
     handed_over: Cell<Option<SystemTime>>,
 }
 
@@ -41,6 +43,13 @@ type Text = Cow<'static, str>;
 pub struct Status {
     version: Text,
     pid: u32,
+    /// When this was told, in milliseconds since 1970.
+    #[serde(default)]
+    now: u64,
+    /// When the process began to serve, likewise; with another one all counters
+    /// began anew.
+    #[serde(default)]
+    started: u64,
     generation: u64,
     /// Of clients.
     connections: usize,
@@ -57,6 +66,9 @@ pub struct Status {
     refused: Vec<FileTrouble>,
     games: Vec<GameStatus>,
     certificates: Vec<CertificateStatus>,
+    /// Those that asked for no game of ours.
+    #[serde(default)]
+    requests: RequestCounts,
     sticky_cookies: StickyCookies,
 }
 
@@ -78,6 +90,9 @@ struct HeldStatus {
 struct GameStatus {
     name: String,
     groups: Vec<GroupStatus>,
+    /// Those that no group was asked for: redirects, own responses, refusals.
+    #[serde(default)]
+    requests: RequestCounts,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,6 +100,8 @@ struct GroupStatus {
     name: String,
     /// `null`: the group is not sticky.
     sticky: Option<StickyStatus>,
+    #[serde(default)]
+    requests: RequestCounts,
     backends: Vec<BackendStatus>,
 }
 
@@ -110,6 +127,12 @@ struct BackendStatus {
     players: Option<usize>,
     /// Open WebSockets.
     tunnels: u32,
+    /// Requests under way, WebSockets among them; `null`: nobody asks for it
+    /// (`wlc`, `p2c`, `max_connections`), and it is not counted.
+    #[serde(default)]
+    in_flight: Option<u32>,
+    #[serde(default)]
+    attempts: AttemptCounts,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -227,7 +250,8 @@ impl Asker {
         workers: Vec<mpsc::UnboundedSender<Message>>,
         troubles: Troubles,
     ) -> Asker {
-        Asker { shared, workers: workers.into(), troubles, handed_over: Cell::default() }
+        let (started, handed_over) = (SystemTime::now(), Cell::default());
+        Asker { shared, workers: workers.into(), troubles, started, handed_over }
     }
 
     /// What requests are served by.
@@ -255,6 +279,8 @@ impl Asker {
             cookies.add(&census.cookies);
         }
         let mut status = status(&self.shared.live.load(), &players, &cookies);
+        status.now = unix_millis(SystemTime::now());
+        status.started = unix_millis(self.started);
         status.connections = self.shared.connections.load(Ordering::Relaxed);
         status.tunnels = self.shared.tunnels.load(Ordering::Relaxed);
         status.held = oldest_first(held);
@@ -312,19 +338,18 @@ fn oldest_first(held: HashMap<Option<Arc<str>>, Holding>) -> Vec<HeldStatus> {
 }
 
 fn status(snapshot: &Snapshot, players: &HashMap<u64, Sketch>, cookies: &CookieCounts) -> Status {
-    let mut games: Vec<GameStatus> = Vec::new();
-    for group in snapshot.groups() {
-        let written = group_status(group, players);
-        // The groups of a game stand together.
-        match games.last_mut() {
-            Some(game) if game.name == *group.game => game.groups.push(written),
-            _ => games.push(GameStatus { name: group.game.to_string(), groups: vec![written] }),
-        }
-    }
+    let game = |game: &Arc<Game>| GameStatus {
+        name: game.config.name.to_string(),
+        groups: game.groups.iter().map(|group| group_status(group, players)).collect(),
+        requests: RequestCounts::from(&game.requests.sum()),
+    };
+    let games = snapshot.games.iter().map(game).collect();
     let rejected = Reject::ALL.iter().zip(cookies.rejected);
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
+        now: 0,
+        started: 0,
         generation: snapshot.generation,
         connections: 0,
         tunnels: 0,
@@ -333,6 +358,7 @@ fn status(snapshot: &Snapshot, players: &HashMap<u64, Sketch>, cookies: &CookieC
         refused: Vec::new(),
         games,
         certificates: certificates(snapshot, OffsetDateTime::now_utc()),
+        requests: RequestCounts::from(&snapshot.requests.sum()),
         sticky_cookies: StickyCookies {
             absent: cookies.absent,
             good: cookies.good,
@@ -362,6 +388,8 @@ fn group_status(group: &Group, players: &HashMap<u64, Sketch>) -> GroupStatus {
         probe: group.config.probe.is_some().then(|| probe_json(backend.probe_status())),
         players: sticky.map(|_| players.get(&backend.id()).map_or(0, Sketch::estimate)),
         tunnels: backend.tunnels(),
+        in_flight: group.counts_load().then(|| backend.load()),
+        attempts: AttemptCounts::from(&backend.attempts().sum()),
     };
     GroupStatus {
         name: group.config.name.to_string(),
@@ -372,6 +400,7 @@ fn group_status(group: &Group, players: &HashMap<u64, Sketch>) -> GroupStatus {
             },
             cookie: sticky.name.clone(),
         }),
+        requests: RequestCounts::from(&group.requests.sum()),
         backends: group.backends.iter().enumerate().map(backend).collect(),
     }
 }
@@ -396,6 +425,11 @@ fn probe_json(status: ProbeStatus) -> ProbeJson {
         bad_in_a_row: status.bad,
         last: status.last.map(last),
     }
+}
+
+fn unix_millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn unix(time: SystemTime) -> u64 {

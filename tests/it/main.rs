@@ -17,6 +17,7 @@ mod cli;
 mod clients;
 mod closing;
 mod config;
+mod counted;
 mod demo;
 mod ejection;
 mod errors;
