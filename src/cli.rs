@@ -331,8 +331,7 @@ fn why(cli: &Cli, request_id: &str, json: bool) -> ExitCode {
     if !request_id.bytes().all(|byte| byte.is_ascii_graphic() && !b"#%&?".contains(&byte)) {
         return fail(&"a request id is one word, as the answer's body and the log have it");
     }
-    let target = format!("/request.json?{request_id}");
-    let line = match client::ask(&cli.state_dir(&cli.config_dir()), "GET", &target) {
+    let line = match client::recall(&cli.state_dir(&cli.config_dir()), request_id) {
         Ok(line) => line,
         Err(error) => return fail(&error),
     };

@@ -96,6 +96,10 @@ async fn respond(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    if status.asker.get().is_some_and(Asker::has_handed_over) {
+        // The next request is the new process's.
+        headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    }
     response
 }
 

@@ -55,6 +55,20 @@ pub fn old_processes(state_dir: &Path) -> Vec<Vec<u8>> {
     sockets.iter().filter_map(|socket| ask_at(socket, "GET", "/status.json", b"").ok()).collect()
 }
 
+/// What was told of a request, by whoever had it: the running process, or an old
+/// one that finishes what it holds.
+///
+/// # Errors
+/// Nobody knows it, or nobody answers.
+pub fn recall(state_dir: &Path, request_id: &str) -> Result<Vec<u8>, String> {
+    let target = format!("/request.json?{request_id}");
+    let told = ask(state_dir, "GET", &target);
+    let of_old = || {
+        old_sockets(state_dir).iter().find_map(|socket| ask_at(socket, "GET", &target, b"").ok())
+    };
+    told.or_else(|error| of_old().ok_or(error))
+}
+
 fn ask_at(socket: &Path, method: &str, target: &str, body: &[u8]) -> Result<Vec<u8>, String> {
     let failed = |error: io::Error| {
         let why = match error.kind() {

@@ -110,13 +110,19 @@ pub(super) fn old_sockets(state_dir: &Path) -> Vec<PathBuf> {
     sockets
 }
 
-/// Answers on the socket for as long as the process runs. Without it signals
-/// still do what they do.
-pub(super) fn serve(
-    state_dir: &Path,
-    commander: mpsc::Sender<Command>,
-    status: Rc<Status>,
-) -> Option<SocketFile> {
+/// A socket that is ready, and not in its place yet.
+#[derive(Debug)]
+pub(super) struct Door {
+    listener: UnixListener,
+    draft: PathBuf,
+    path: PathBuf,
+}
+
+/// Makes the socket.
+///
+/// # Errors
+/// It can't be made. Signals still do what they do without it.
+pub(super) fn open(state_dir: &Path) -> Result<Door, String> {
     let path = socket_of(state_dir);
     for old in old_sockets(state_dir) {
         // One that was killed left it.
@@ -124,19 +130,35 @@ pub(super) fn serve(
             let _ = fs::remove_file(&old);
         }
     }
-    // Ours alone: the state directory is locked. What an earlier process left is
-    // replaced at once, so that who asks while one follows another is answered.
+    // Ours alone: the state directory is locked.
     let draft = state_dir.join("admin.sock.new");
     let _ = fs::remove_file(&draft);
     let listener = UnixListener::bind(&draft).and_then(|socket| {
         fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))?;
-        fs::rename(&draft, &path)?;
         Ok(socket)
     });
-    let listener = match listener {
-        Ok(listener) => listener,
+    match listener {
+        Ok(listener) => Ok(Door { listener, draft, path }),
+        Err(error) => Err(format!("{}: {error}", draft.display())),
+    }
+}
+
+/// Puts the socket in its place and answers there for as long as the process
+/// runs. What an earlier process left is replaced at once, so that who asks while
+/// one follows another is answered.
+pub(super) fn serve(
+    door: Result<Door, String>,
+    commander: mpsc::Sender<Command>,
+    status: Rc<Status>,
+) -> Option<SocketFile> {
+    let placed = door.and_then(|Door { listener, draft, path }| {
+        fs::rename(&draft, &path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok((listener, path))
+    });
+    let (listener, path) = match placed {
+        Ok(placed) => placed,
         Err(error) => {
-            warn!(socket = %path.display(), %error, "no admin socket: `lockgate reload` and others cannot reach this process");
+            warn!(%error, "no admin socket: `lockgate reload` and others cannot reach this process");
             return None;
         }
     };
@@ -214,7 +236,7 @@ async fn obeyed(
                 (Ok(()), Ok(report)) => {
                     (StatusCode::OK, serde_json::to_vec_pretty(&report).unwrap_or_default())
                 }
-                _ => (StatusCode::SERVICE_UNAVAILABLE, b"lockgate is stopping\n".to_vec()),
+                _ => (StatusCode::SERVICE_UNAVAILABLE, stopping(status)),
             }
         }
         (&Method::POST, "/upgrade") => {
@@ -224,7 +246,7 @@ async fn obeyed(
             match (sent, answer.await) {
                 (Ok(()), Ok(Ok(said))) => (StatusCode::OK, said.into_bytes()),
                 (Ok(()), Ok(Err(why))) => (StatusCode::CONFLICT, why.into_bytes()),
-                _ => (StatusCode::SERVICE_UNAVAILABLE, b"lockgate is stopping\n".to_vec()),
+                _ => (StatusCode::SERVICE_UNAVAILABLE, stopping(status)),
             }
         }
         (&Method::GET, "/request.json") => match status.asker.get() {
@@ -260,6 +282,16 @@ fn response((code, body): (StatusCode, Vec<u8>)) -> Response<Full<Bytes>> {
         .headers_mut()
         .insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
+}
+
+/// Why nothing is done any more.
+fn stopping(status: &Status) -> Vec<u8> {
+    match status.asker.get() {
+        Some(asker) if asker.has_handed_over() => {
+            b"a new process serves since a moment ago: ask once more\n".to_vec()
+        }
+        _ => b"lockgate is stopping\n".to_vec(),
+    }
 }
 
 /// The binary that an upgrade is asked for with, written by [`escaped`].

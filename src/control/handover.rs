@@ -24,7 +24,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::lock::StateLock;
 use super::sockets::{self, Received};
@@ -191,7 +191,7 @@ impl Launch<'_> {
     ///
     /// # Errors
     /// It does not.
-    pub(super) fn take_over(
+    pub(super) async fn take_over(
         self,
         workers: &[mpsc::UnboundedSender<Message>],
         mut sockets: Vec<Vec<Socket>>,
@@ -201,13 +201,22 @@ impl Launch<'_> {
         if workers.len() < sockets.len() {
             return Err("a worker's thread cannot be started".to_owned());
         }
+        for worker in workers {
+            // Whoever answers runs.
+            let (reply, answer) = oneshot::channel();
+            let _ = worker.send(Message::Census(reply));
+            let answer = tokio::time::timeout(PATIENCE, answer).await;
+            answer.ok().and_then(Result::ok).ok_or("a worker does not run; see the log")?;
+        }
+        // The old one signs it again, should it go on after all.
+        lock.sign().map_err(|error| format!("state lock: {error}"))?;
         heir.ready()?;
         sockets::fill(&mut sockets);
         for (worker, sockets) in workers.iter().zip(sockets) {
             // A worker that has ended is noticed by the crew.
             let _ = worker.send(Message::Listen(sockets));
         }
-        lock.sign().map_err(|error| format!("state lock: {error}"))
+        Ok(())
     }
 }
 

@@ -76,6 +76,12 @@ impl Notifier {
         self.tell(&format!("MAINPID={pid}\n"));
     }
 
+    /// The process that took over is gone, and systemd may not see that: it is not
+    /// its child.
+    pub(super) fn lost(&self) {
+        self.tell("WATCHDOG=trigger\n");
+    }
+
     /// The end begins.
     pub(super) fn stopping(&self) {
         self.tell("STOPPING=1\n");
@@ -113,6 +119,8 @@ mod tests {
         assert!(micros.parse::<u64>().unwrap() > 0, "{told}");
         notifier.handed_over(7);
         assert_eq!(heard(systemd), "MAINPID=7\n");
+        notifier.lost();
+        assert_eq!(heard(systemd), "WATCHDOG=trigger\n");
         notifier.stopping();
         assert_eq!(heard(systemd), "STOPPING=1\n");
     }

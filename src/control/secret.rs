@@ -139,7 +139,7 @@ pub fn rotate(file: &Path, after: Duration) -> Result<String, String> {
     Ok(said)
 }
 
-const EVERYWHERE: &str = "every instance needs this file: copy it to all and restart each one";
+const EVERYWHERE: &str = "every instance needs this file: copy it to all and reload each one";
 
 /// Puts a new text in the file's place, with its mode and, where that is
 /// allowed, its owner. Says whether it was.

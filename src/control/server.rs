@@ -217,7 +217,12 @@ async fn live(
     let status = Rc::new(Status::default());
     let admin_address = admin.local_addr().unwrap_or(process.admin);
     let admin_handle = admin.as_fd().try_clone_to_owned();
-    let admin_task = spawn_local(admin::serve(admin, Rc::clone(&status)));
+    let answer = |admin| spawn_local(admin::serve(admin, Rc::clone(&status)));
+    // The socket is the old process's too, and that one can answer already.
+    let (mut tasks, later) = match launch.heir {
+        None => (vec![answer(admin)], None),
+        Some(_) => (Vec::new(), Some(admin)),
+    };
     let Bound { mut sockets, addresses, .. } = bound;
     let mut resolver = Resolver::new(&process.dns_servers, admin_address);
     let listening: Vec<SocketAddr> = addresses.iter().map(|(_, address)| *address).collect();
@@ -228,10 +233,13 @@ async fn live(
     let mut crew = Crew::start(&shared, launch.at_first(&mut sockets));
     // It is set here alone.
     let _ = status.asker.set(Asker::new(Arc::clone(&shared), crew.workers(), Rc::clone(&troubles)));
-    launch.take_over(&crew.workers(), sockets, &estate.lock)?;
-    status.ready.set(true);
     let (commander, commands) = mpsc::channel(1);
-    let socket = commands::serve(state_dir, commander, Rc::clone(&status));
+    let door = commands::open(state_dir);
+    launch.strict(door.as_ref().err())?;
+    launch.take_over(&crew.workers(), sockets, &estate.lock).await?;
+    status.ready.set(true);
+    tasks.extend(later.map(answer));
+    let socket = commands::serve(door, commander, Rc::clone(&status));
     launch.serving();
     // A closed standard output keeps nobody from serving.
     let _ = print_start(admin_address, &addresses, occasion);
@@ -251,19 +259,21 @@ async fn live(
         resolver,
     };
     running.keeper.keep();
+    tasks.push(spawn_local(Rc::clone(&notifier).watch()));
     let mut upgrader = Upgrader {
         binary: upgrade::own_binary(launch.upgrades),
         config_dir: config_dir.to_owned(),
-        lock: estate.lock,
+        lock: Some(estate.lock),
         admin: admin_handle,
-        tasks: [admin_task, spawn_local(Rc::clone(&notifier).watch())],
+        tasks,
         socket,
         notifier,
         heir: None,
     };
     let (order, asked) =
         attend(&mut running, &mut crew, &mut signals, commands, &mut upgrader).await;
-    status.ready.set(false);
+    // After a hand-over the address is the new process's, which is ready.
+    status.ready.set(matches!(order, Order::HandOver { .. }));
     if asked {
         linger(shared.live.load().process.lame_duck, &mut signals).await;
     }
@@ -274,16 +284,25 @@ async fn live(
         Order::HandOver { within } => {
             upgrader.finish(within, &mut crew, &mut signals, &shared, &status).await
         }
-        _ => {
-            upgrader.notifier.stopping();
-            let ended = crew.end(order, &mut signals).await;
-            running.keeper.finish().await;
-            ended
-        }
+        _ => stop(order, &mut running, &mut crew, &mut signals, &upgrader.notifier).await,
     };
     upgrader.answered().await;
     info!(?ended, "stopped");
     Ok(ended)
+}
+
+/// The end of a process that nobody follows.
+async fn stop(
+    order: Order,
+    running: &mut Running,
+    crew: &mut Crew,
+    signals: &mut Signals,
+    notifier: &Notifier,
+) -> Ended {
+    notifier.stopping();
+    let ended = crew.end(order, signals).await;
+    running.keeper.finish().await;
+    ended
 }
 
 /// How often files are looked at, with `watch`. What changed is applied once it

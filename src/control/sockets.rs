@@ -111,11 +111,17 @@ fn bind_port(
 /// can fail any more, for clients queue at a socket as soon as it listens.
 pub(super) fn fill(sockets: &mut [Vec<Socket>]) {
     let at = |socket: &Socket| Some((socket.listener.local_addr().ok()?, socket.port));
-    let all: HashSet<(SocketAddr, u16)> = sockets.iter().flatten().filter_map(at).collect();
+    let mut all: HashMap<(SocketAddr, u16), TcpListener> = HashMap::new();
+    for socket in sockets.iter().flatten() {
+        if let (Some(at), Ok(second)) = (at(socket), socket.listener.try_clone()) {
+            all.entry(at).or_insert(second);
+        }
+    }
     for list in sockets {
         let has: HashSet<(SocketAddr, u16)> = list.iter().filter_map(at).collect();
-        for (address, port) in all.difference(&has) {
-            match listen(*address) {
+        for ((address, port), other) in all.iter().filter(|(at, _)| !has.contains(at)) {
+            // One that systemd bound lets none beside it: then it is shared.
+            match listen(*address).or_else(|_| other.try_clone()) {
                 Ok(listener) => list.push(Socket { listener, port: *port }),
                 Err(error) => warn!(%address, %error, "a worker has no socket of this address"),
             }
@@ -182,4 +188,21 @@ fn explain(address: SocketAddr, error: &io::Error, whose: &str) -> String {
         _ => "check the listener's `address`",
     };
     format!("cannot listen on {address} ({whose}): {error}: {remedy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_lacks_a_socket_shares_one_that_lets_none_beside_it() {
+        let alone = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = alone.local_addr().unwrap();
+        assert!(listen(address).is_err());
+        let mut sockets = vec![vec![Socket { listener: alone, port: 1 }], Vec::new()];
+        fill(&mut sockets);
+        let [_, second] = &sockets[..] else { panic!("{sockets:?}") };
+        assert_eq!(second[0].listener.local_addr().unwrap(), address);
+        assert_eq!((second.len(), second[0].port), (1, 1));
+    }
 }

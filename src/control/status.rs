@@ -264,6 +264,11 @@ impl Asker {
         self.handed_over.set(Some(SystemTime::now()));
     }
 
+    /// A new process serves.
+    pub(super) fn has_handed_over(&self) -> bool {
+        self.handed_over.get().is_some()
+    }
+
     /// The document as JSON.
     pub(super) async fn json(&self) -> String {
         let mut players: HashMap<u64, Sketch> = HashMap::new();

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -42,12 +43,14 @@ pub(super) struct Upgrader {
     /// The path it was started from: there the new binary is put.
     pub(super) binary: Result<PathBuf, String>,
     pub(super) config_dir: PathBuf,
-    pub(super) lock: StateLock,
+    /// Until the new process serves, which has a handle of its own: if it ends
+    /// before this one does, the next must be able to begin.
+    pub(super) lock: Option<StateLock>,
     /// A second handle of the admin listener.
     pub(super) admin: io::Result<OwnedFd>,
     /// What the new process does in this one's place: answers on the admin
     /// listener, and tells the watchdog that it lives.
-    pub(super) tasks: [JoinHandle<()>; 2],
+    pub(super) tasks: Vec<JoinHandle<()>>,
     pub(super) socket: Option<SocketFile>,
     pub(super) notifier: Rc<Notifier>,
     /// The process that took over.
@@ -139,6 +142,10 @@ impl Upgrader {
                 let pid = heir.pid();
                 self.heir = Some(heir);
                 self.notifier.handed_over(pid);
+                if reload {
+                    // It may have read the files before they changed.
+                    pass_on_reload(pid);
+                }
                 info!(pid, "the new process serves; this one finishes what it holds");
                 let held = held(&running.shared);
                 let said = format!(
@@ -176,8 +183,8 @@ impl Upgrader {
             (_, own) => own.clone()?,
         };
         let mut descriptors = Vec::new();
-        descriptors
-            .push(self.lock.second_handle().map_err(|error| format!("state lock: {error}"))?);
+        let lock = self.lock.as_ref().ok_or("a new process serves already")?.second_handle();
+        descriptors.push(lock.map_err(|error| format!("state lock: {error}"))?);
         let admin = self.admin.as_ref().map_err(|error| format!("admin listener: {error}"))?;
         descriptors.push(admin.try_clone().map_err(|error| format!("admin listener: {error}"))?);
         descriptors.extend(sockets(&running.workers).await?);
@@ -201,6 +208,8 @@ impl Upgrader {
             socket.step_aside(aside).map_err(|error| format!("admin socket: {error}"))?;
         }
         info!(pid, "upgrade: the new process is ready");
+        // All that can take long is done: whoever accepts must not be ended for it.
+        let end = tokio::time::Instant::now() + PATIENCE;
         let (_stream, served) = answered(&mut heir, end, within, move || {
             let served = handover::go(&stream);
             (stream, served)
@@ -218,9 +227,11 @@ impl Upgrader {
         {
             error!(%error, "the admin socket is lost: signals still work");
         }
-        if let Err(error) = self.lock.sign() {
+        if let Some(Err(error)) = self.lock.as_ref().map(StateLock::sign) {
             warn!(%error, "cannot write this process's number into the lock");
         }
+        // The new one may have told otherwise.
+        self.notifier.ready();
     }
 
     /// The rest of a process that handed over: until its last connection ends.
@@ -235,6 +246,7 @@ impl Upgrader {
         // The new process has its own handles of these.
         self.tasks.iter().for_each(JoinHandle::abort);
         self.admin = Err(io::ErrorKind::NotConnected.into());
+        self.lock = None;
         if let Some(asker) = status.asker.get() {
             asker.hand_over();
         }
@@ -259,10 +271,17 @@ impl Upgrader {
         if let Some(heir) = &mut self.heir
             && let Ok(Some(status)) = heir.child.try_wait()
         {
-            warn!(pid = heir.pid(), %status, "the process that took over has ended");
+            error!(pid = heir.pid(), %status, "the process that took over has ended");
+            self.notifier.lost();
             self.heir = None;
         }
     }
+}
+
+fn pass_on_reload(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    // It fails when it has ended, which is noticed.
+    let _ = pid.map(|pid| kill_process(pid, Signal::HUP));
 }
 
 /// What is still here, in words.

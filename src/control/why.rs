@@ -2,6 +2,7 @@
 //! told of it when it was done.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
 
@@ -15,8 +16,8 @@ struct Told {
     listener: Option<String>,
     rule: Option<String>,
     group: Option<String>,
-    client: String,
-    peer: String,
+    client: IpAddr,
+    peer: SocketAddr,
     port: u16,
     method: Option<String>,
     host: Option<String>,
@@ -65,7 +66,7 @@ pub fn explained(line: &[u8]) -> Result<String, serde_json::Error> {
         shown(&told.protocol),
         told.port,
         told.client,
-        if told.peer.starts_with(&told.client) {
+        if told.peer.ip() == told.client {
             String::new()
         } else {
             format!(" through {}", told.peer)
@@ -164,5 +165,12 @@ mod tests {
             ]
         );
         assert!(explained(b"{}").is_err());
+        let line = std::str::from_utf8(line).unwrap();
+        for (peer, through) in [("10.0.0.1:5000", false), ("10.0.0.12:5000", true)] {
+            let text = explained(line.replace("127.0.0.1:5000", peer).as_bytes()).unwrap();
+            assert_eq!(text.contains("through"), through, "{text}");
+        }
+        let line = line.replace("127.0.0.1:5000", "[fd00::1]:5000").replace("10.0.0.1", "fd00::1");
+        assert!(!explained(line.as_bytes()).unwrap().contains("through"));
     }
 }

@@ -107,9 +107,9 @@ pub(super) fn attempt<'a>(
     client: &mut impl Downstream,
 ) -> impl Future<Output = Result<Box<Attempt<'a>>, Box<Failed<'a>>>> {
     // The first attempt begins with the request.
-    let start = match request.trace.last() {
-        None if !request.trace.is_retried() => request.trace.start,
-        _ => Instant::now(),
+    let start = match request.trace.is_untried() {
+        true => request.trace.start,
+        false => Instant::now(),
     };
     request.trace.begin(picked.place, start);
     let mut head = Buffer::small();

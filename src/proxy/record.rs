@@ -15,8 +15,10 @@ use crate::state::Group;
 use crate::telemetry::counts::{Attempts, Lane, Lanes, Requests, note};
 use crate::telemetry::line::{AttemptLine, FaultLine, RequestLine, Text, TlsLine};
 
-/// How many of a worker's last failed and retried requests can be asked for.
+/// How many of a worker's last failed and retried requests can be asked for, and
+/// how many of those that clients failed: who scans must not hide an outage.
 const RECENT: usize = 512;
+const RECENT_REFUSED: usize = 128;
 /// Bytes of a host or path in a line.
 const LONGEST: usize = 2048;
 
@@ -57,7 +59,8 @@ pub(super) fn done(
     }
     if failed.is_some() || request.trace.is_retried() {
         let told = line(cx, request, place, outcome);
-        cx.worker.recent.keep(told.request_id.to_string(), told.json());
+        let is_clients = failed.is_some_and(Cause::is_clients);
+        cx.worker.recent.keep(is_clients, told.request_id.to_string(), told.json());
     }
 }
 
@@ -84,7 +87,6 @@ fn count(
 
 fn count_attempts(group: &Group, lane: Lane, trace: &Trace, outcome: Outcome) {
     let of = |tried: &Tried| group.backends.get(tried.place)?.attempts().of(lane);
-    let is_retried = trace.is_retried();
     let mut retries = 0;
     trace.each_earlier(|tried, fault| {
         let Some(counts) = of(tried) else { return };
@@ -95,7 +97,7 @@ fn count_attempts(group: &Group, lane: Lane, trace: &Trace, outcome: Outcome) {
     let Some(last) = trace.last() else { return };
     let Some(counts) = of(&last) else { return };
     count_attempt(counts, &last, trace.cause().filter(|_| last.failed.is_some()));
-    counts.retries.add(u64::from(is_retried));
+    counts.retries.add(retries);
     counts.sent.add(trace.received.get());
     counts.received.add(outcome.sent);
 }
@@ -209,12 +211,19 @@ fn stickiness(trace: &Trace) -> Option<&'static str> {
 
 /// A worker's last failed and retried requests, for who comes with an id.
 #[derive(Debug, Default)]
-pub(super) struct Recent(RefCell<VecDeque<(String, String)>>);
+pub(super) struct Recent {
+    failed: RefCell<VecDeque<(String, String)>>,
+    refused: RefCell<VecDeque<(String, String)>>,
+}
 
 impl Recent {
-    fn keep(&self, id: String, line: String) {
-        let mut recent = self.0.borrow_mut();
-        if recent.len() == RECENT {
+    fn keep(&self, is_clients: bool, id: String, line: String) {
+        let (recent, most) = match is_clients {
+            true => (&self.refused, RECENT_REFUSED),
+            false => (&self.failed, RECENT),
+        };
+        let mut recent = recent.borrow_mut();
+        if recent.len() == most {
             recent.pop_front();
         }
         recent.push_back((id, line));
@@ -222,8 +231,10 @@ impl Recent {
 
     /// The request of this id, as JSON.
     pub(super) fn find(&self, id: &str) -> Option<String> {
-        let recent = self.0.borrow();
-        recent.iter().rev().find(|(own, _)| own == id).map(|(_, line)| line.clone())
+        [&self.failed, &self.refused].into_iter().find_map(|recent| {
+            let recent = recent.borrow();
+            recent.iter().rev().find(|(own, _)| own == id).map(|(_, line)| line.clone())
+        })
     }
 }
 
@@ -235,8 +246,12 @@ mod tests {
     fn the_oldest_goes_first() {
         let recent = Recent::default();
         for n in 0..=RECENT {
-            recent.keep(n.to_string(), format!("line {n}"));
+            recent.keep(false, n.to_string(), format!("line {n}"));
+            // They take no place of the others.
+            recent.keep(true, format!("refused {n}"), format!("line {n}"));
         }
+        assert!(recent.find("refused 0").is_none());
+        assert!(recent.find(&format!("refused {RECENT}")).is_some());
         assert_eq!((recent.find("0"), recent.find("1").as_deref()), (None, Some("line 1")));
         assert_eq!(recent.find(&RECENT.to_string()), Some(format!("line {RECENT}")));
     }

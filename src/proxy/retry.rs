@@ -155,7 +155,7 @@ impl<'a, 'r> Tries<'a, 'r> {
         let next = self.next(outcome, &upload, start);
         if next == Next::Again {
             self.sent_to -= u32::from(sent);
-            self.request.trace.attempt_failed(&failure);
+            self.request.trace.attempt_raced(&failure);
             return Step::Again(picked, upload);
         }
         // What is left of the keep-alive race is no failure of the backend.

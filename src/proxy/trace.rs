@@ -18,6 +18,7 @@ pub(super) struct Trace {
     last: Cell<Option<Tried>>,
     /// Those before the last, and why all but the last failed: seldom any.
     earlier: RefCell<Vec<(Tried, Fault)>>,
+    is_retried: Cell<bool>,
     /// Why the request failed, or its last attempt did.
     fault: RefCell<Option<Box<Fault>>>,
     /// What its sticky cookie was worth, where its group is sticky.
@@ -79,6 +80,7 @@ impl Trace {
             start: Instant::now(),
             last: Cell::default(),
             earlier: RefCell::default(),
+            is_retried: Cell::new(false),
             fault: RefCell::default(),
             sticky: Cell::default(),
             received: Cell::default(),
@@ -107,12 +109,19 @@ impl Trace {
         self.change(|last| last.answer = Some((last.start.elapsed(), status)));
     }
 
-    /// It failed, and another follows, or the answer of an earlier one has to do.
-    pub(super) fn attempt_failed(&self, failure: &Failure) {
+    /// It failed on a kept connection that was about to be closed, and follows once
+    /// more on another one.
+    pub(super) fn attempt_raced(&self, failure: &Failure) {
         self.change(|last| last.failed = Some(last.start.elapsed()));
         if let Some(last) = self.last.take() {
             self.earlier.borrow_mut().push((last, Fault::of(failure)));
         }
+    }
+
+    /// It failed, and another follows, or the answer of an earlier one has to do.
+    pub(super) fn attempt_failed(&self, failure: &Failure) {
+        self.is_retried.set(true);
+        self.attempt_raced(failure);
     }
 
     /// The request failed.
@@ -133,9 +142,15 @@ impl Trace {
         self.fault.borrow().as_ref().map(|fault| fault.cause)
     }
 
-    /// There was more than one attempt.
+    /// No attempt began yet.
+    pub(super) fn is_untried(&self) -> bool {
+        self.last.get().is_none() && self.earlier.borrow().is_empty()
+    }
+
+    /// An attempt failed that was not the last word, for more than the keep-alive
+    /// race.
     pub(super) fn is_retried(&self) -> bool {
-        !self.earlier.borrow().is_empty()
+        self.is_retried.get()
     }
 
     /// The last attempt, where it is not among those of [`Trace::each_earlier`].

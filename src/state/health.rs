@@ -94,10 +94,13 @@ impl Backend {
     fn change<T>(&self, work: impl FnOnce(&mut Passive, PassiveLimits) -> T) -> T {
         let health = &self.vitals.health;
         let mut passive = health.lock();
+        let before = *passive;
         let made = work(&mut passive, self.limits);
-        health.publish(&passive);
-        drop(passive);
-        self.vitals.show();
+        if *passive != before {
+            health.publish(&passive);
+            drop(passive);
+            self.vitals.show();
+        }
         made
     }
 

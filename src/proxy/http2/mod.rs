@@ -108,6 +108,7 @@ pub(super) async fn serve(seat: &Seat, conn: Conn, peer: &Peer) {
         idle: &idle,
         most: &most,
         silent_since: Instant::now(),
+        broken: false,
         stuck_since: None,
     };
     let mut requests = FuturesUnordered::new();
@@ -188,6 +189,8 @@ struct Driver<'a> {
     most: &'a Cell<u64>,
     /// Since when there is no request.
     silent_since: Instant,
+    /// Nothing can be written any more.
+    broken: bool,
     /// Since when the client takes nothing.
     stuck_since: Option<Instant>,
 }
@@ -224,6 +227,12 @@ impl Driver<'_> {
             self.part(task, now);
         }
         match self.io.poll_push(task) {
+            // Reading meets the same end, and lets the requests see it.
+            Poll::Ready(Err(_)) if requests > 0 && !self.broken => {
+                self.broken = true;
+                task.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             Poll::Ready(Err(_)) => return Poll::Ready(()),
             Poll::Ready(Ok(())) => self.stuck_since = None,
             Poll::Pending => {
@@ -387,6 +396,12 @@ async fn forward_response(
     let Some((response, head)) = attempt.take_response(|head, fields, response, additions| {
         heads::response(cx, head, fields, response, additions)
     }) else {
+        let why = "HTTP/2 has no words for it";
+        let failure = Failure::because(Cause::InvalidHeader, Phase::Response, why);
+        let failure = failure.at(attempt.picked.backend);
+        let place = Some(Place::of(&attempt.route, Some(attempt.picked.group)));
+        respond::log(cx, Some(request), place, &failure, request.id(cx.worker));
+        record::done(cx, Some(request), place, None, Outcome::NOBODY);
         client.reset(Reason::INTERNAL_ERROR);
         return Forwarded::End(End::Finished);
     };
