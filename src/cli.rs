@@ -1,16 +1,19 @@
 //! The command line: which command, where the files are, what goes to the
 //! terminal.
 
+mod log;
+mod state;
+
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::config::diagnostic::{self, Diagnostic, Severity};
-use crate::config::{self, Directory, Reading, SecretPlace};
+use crate::config::{self, AdminState, Directory, Reading, SecretPlace};
+use crate::control::drain::Wait;
 use crate::control::explain::Question;
 use crate::control::handover::{Heir, Launch};
 use crate::control::reload::{Options, Report};
@@ -74,6 +77,30 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Have backends serve the players bound to them, and nobody new, until `ready`
+    Drain {
+        #[command(flatten)]
+        on: state::Targets,
+        /// Wait until nobody is left, and say who is
+        #[arg(long)]
+        until_empty: bool,
+        /// Wait no longer than this, such as 2h; exit code 1 if somebody is left then
+        #[arg(long, value_name = "DURATION", requires = "until_empty", value_parser = duration)]
+        max: Option<Duration>,
+    },
+    /// Have backends serve nobody, until `ready`; their players move to others
+    Maint {
+        #[command(flatten)]
+        on: state::Targets,
+    },
+    /// Have backends serve again
+    Ready {
+        #[command(flatten)]
+        on: state::Targets,
+        /// As the drop-in says it, whatever that is
+        #[arg(long)]
+        as_written: bool,
+    },
     /// What runs
     Status {
         /// Print it as JSON
@@ -127,6 +154,10 @@ enum SecretCommand {
 /// The longest that a new key may wait: as long as an old one verifies.
 const LONGEST_DELAY: Duration = Duration::from_secs(30 * 24 * 3600);
 
+fn duration(text: &str) -> Result<Duration, String> {
+    config::parse_duration(text).ok_or_else(|| "write a duration such as 90s or 2h".to_owned())
+}
+
 fn delay(text: &str) -> Result<Duration, String> {
     let delay = config::parse_duration(text).filter(|delay| *delay <= LONGEST_DELAY);
     delay.ok_or_else(|| "write a duration up to 30d, such as 1h or 1d12h".to_owned())
@@ -142,7 +173,7 @@ const USAGE: u8 = 2;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let log = start_log();
+    let guard = log::start();
     let code = match cli.command {
         Command::Run => run(&cli),
         Command::Demo => run_demo(&cli),
@@ -153,26 +184,19 @@ pub fn main() -> ExitCode {
         }
         Command::Upgrade { ref binary } => upgrade(&cli, binary.as_deref()),
         Command::Why { ref request_id, json } => why(&cli, request_id, json),
+        Command::Drain { ref on, until_empty, max } => {
+            state::set(&cli, on, Some(AdminState::Drain), until_empty.then_some(Wait { max }))
+        }
+        Command::Maint { ref on } => state::set(&cli, on, Some(AdminState::Maint), None),
+        Command::Ready { ref on, as_written } => {
+            state::set(&cli, on, (!as_written).then_some(AdminState::Ready), None)
+        }
         Command::Status { json } => status(&cli, json),
         Command::Explain(ref asked) => explain(&cli, asked),
         Command::Secret { command: SecretCommand::Rotate { after } } => rotate(&cli, after),
     };
-    end_log(log);
+    log::end(guard);
     code
-}
-
-/// Lets the log be written to its end, for a while: the guard prints to
-/// standard output when its queue is full, and nobody may be reading that.
-fn end_log(guard: WorkerGuard) {
-    let (done, ended) = std::sync::mpsc::channel();
-    let end = move || {
-        drop(guard);
-        // Nobody waits any more when this fails.
-        let _ = done.send(());
-    };
-    if std::thread::Builder::new().spawn(end).is_ok() {
-        let _ = ended.recv_timeout(LOG_END);
-    }
 }
 
 impl Cli {
@@ -461,24 +485,4 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
 
 fn colors(terminal: &impl io::IsTerminal) -> bool {
     terminal.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// Lines that wait for whoever reads the log; more are dropped.
-const LOG_LINES: usize = 8192;
-
-/// How long the end of the process waits for them to be written.
-const LOG_END: Duration = Duration::from_secs(2);
-
-/// Starts the log on standard error. A thread of its own writes it: a reader
-/// that is slow or gone must not stop a worker, nor the process.
-fn start_log() -> WorkerGuard {
-    let (writer, guard) =
-        NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).finish(io::stderr());
-    tracing_subscriber::fmt()
-        .with_writer(writer)
-        .with_target(false)
-        .with_ansi(colors(&io::stderr()))
-        .log_internal_errors(false)
-        .init();
-    guard
 }

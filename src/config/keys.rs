@@ -66,7 +66,7 @@ tables! {
         "workers" "watch" "secret" "secret_file" "admin" "limits" "proxy_protocol" "dns" "shutdown" "upgrade" "owners"
         "defaults"
     ];
-    ADMIN = "`[admin]` of `lockgate.toml`": ["address"];
+    ADMIN = "`[admin]` of `lockgate.toml`": ["address" "hosts"];
     LIMITS = "`[limits]` of `lockgate.toml`": [
         "connections" "header_size" "headers" "uri" "handshake_timeout" "header_timeout"
     ];
@@ -126,7 +126,7 @@ pub(crate) fn nearest<'a>(
     candidates
         .take(MOST)
         .filter(|candidate| candidate.len() <= LONGEST)
-        .map(|candidate| (edits(&plain, &candidate.to_lowercase()), candidate))
+        .map(|candidate| (edits(&plain, &candidate.to_lowercase().replace('-', "_")), candidate))
         .filter(|(edits, candidate)| *edits <= 1 + candidate.len().min(wrong.len()) / 4)
         .filter(|(edits, candidate)| *edits < candidate.chars().count())
         .min_by_key(|(edits, _)| *edits)

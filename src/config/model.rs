@@ -39,6 +39,8 @@ pub struct Process {
     /// Address of the admin listener, default 127.0.0.1:9900; port 0 lets the
     /// system pick.
     pub admin: SocketAddr,
+    /// More Hosts that are answered there, in lower case, with or without a port.
+    pub admin_hosts: Vec<String>,
     /// What holds before a listener is known, and for all of them.
     pub limits: Limits,
     /// Peers that put a PROXY header before everything else on a connection;

@@ -56,6 +56,7 @@ impl Default for ProcessFile {
             process: Process {
                 workers: 0,
                 admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)),
+                admin_hosts: Vec::new(),
                 limits: Limits {
                     connections: None,
                     header_size: 32 << 10,
@@ -147,6 +148,10 @@ fn section<'a>(table: &Table<'a>, key: &'static str, keys: &'static Keys) -> Opt
 }
 
 fn read_admin(table: &Table<'_>, file: &mut ProcessFile) {
+    if let Some(hosts) = table.get("hosts") {
+        let items = hosts.list().unwrap_or_default();
+        file.process.admin_hosts = items.iter().filter_map(admin_host).collect();
+    }
     let Some(item) = table.get("address") else {
         return;
     };
@@ -163,6 +168,20 @@ fn read_admin(table: &Table<'_>, file: &mut ProcessFile) {
             "write such as `\"127.0.0.1:9900\"`; port 0 lets the system pick",
         ),
     }
+}
+
+/// A Host as clients send it.
+fn admin_host(item: &Item<'_>) -> Option<String> {
+    let text = item.string()?;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    if text.is_empty() || !text.bytes().all(fits) {
+        item.error(
+            format!("{} is not a name", shown(text)),
+            "write a name or an address, such as `\"gate1.internal\"`, or `\"gate1.internal:9900\"` for this port alone",
+        );
+        return None;
+    }
+    Some(text.to_ascii_lowercase())
 }
 
 fn read_limits(table: &Table<'_>, limits: &mut Limits) {

@@ -1,15 +1,15 @@
 //! The admin listener: the operator's own, on loopback by default, read-only.
 //! `/live` says that the process is there, `/ready` that it takes connections,
-//! `/status.json` what runs and who is on it.
+//! `/status.json` what runs and who is on it, `/status` what probes found.
 
 use std::cell::{Cell, OnceCell};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use super::check_status;
 use super::status::Asker;
 
 /// Connections at once; more wait.
@@ -71,49 +72,86 @@ async fn respond(
     status: &Status,
     address: Option<SocketAddr>,
 ) -> Response<Full<Bytes>> {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let path = request.uri().path();
+    let asker = status.asker.get();
+    // Balancers ask with whatever Host they like, and learn nothing else.
+    let is_check = matches!(path, "/live" | "/ready");
     let mut kind = "text/plain; charset=utf-8";
-    let (code, body) = if !knows(host, address) {
-        (StatusCode::MISDIRECTED_REQUEST, "421 this Host is not served here\n".into())
+    let (code, body) = if !is_check && !knows_all(request, address, asker) {
+        (StatusCode::MISDIRECTED_REQUEST, STRANGER.into())
     } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        (StatusCode::METHOD_NOT_ALLOWED, "405 only GET and HEAD\n".into())
+        (StatusCode::METHOD_NOT_ALLOWED, ACTS.into())
     } else {
-        match (request.uri().path(), status.asker.get()) {
+        match (path, asker) {
             ("/live", _) => (StatusCode::OK, "live\n".into()),
             ("/ready", _) if status.ready.get() => (StatusCode::OK, "ready\n".into()),
             ("/status.json", Some(asker)) => {
                 kind = "application/json";
                 (StatusCode::OK, Bytes::from(asker.json().await))
             }
-            ("/ready" | "/status.json", _) => {
+            ("/status", Some(asker)) => {
+                let (media, page) = check_status::page(&asker.snapshot(), request.uri().query());
+                kind = media;
+                (StatusCode::OK, Bytes::from(page))
+            }
+            ("/ready" | "/status.json" | "/status", _) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into())
             }
-            _ => (StatusCode::NOT_FOUND, "404 there are /live, /ready and /status.json\n".into()),
+            _ => (StatusCode::NOT_FOUND, PAGES.into()),
         }
     };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = code;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if status.asker.get().is_some_and(Asker::has_handed_over) {
         // The next request is the new process's.
-        headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if code == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
     response
 }
 
-/// Only by the listener's own address or `localhost`: a page of the internet
-/// must not reach it through a name that resolves to loopback (DNS rebinding).
-fn knows(host: Option<&str>, address: Option<SocketAddr>) -> bool {
-    // HTTP/1.0 probes send none.
-    let Some(host) = host else { return true };
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-        if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
-    });
-    let ip = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
-    name.eq_ignore_ascii_case("localhost")
-        || address.is_some_and(|address| address.ip().is_unspecified() || ip == Some(address.ip()))
+const PAGES: &str = "404 there are /live, /ready, /status.json and /status\n";
+const STRANGER: &str =
+    "421 this Host is not served here: name it in `hosts` under `[admin]` in lockgate.toml\n";
+const ACTS: &str = "405 only GET and HEAD: this address tells, and does nothing. `lockgate reload`, \
+    `drain` and the others use the socket admin.sock in the state directory\n";
+
+/// Whether all Hosts of the request are known. HTTP/1.0 probes send none.
+fn knows_all(
+    request: &Request<Incoming>,
+    address: Option<SocketAddr>,
+    asker: Option<&Asker>,
+) -> bool {
+    let snapshot = asker.map(Asker::snapshot);
+    let more = snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.process.admin_hosts);
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    hosts.all(|host| host.to_str().is_ok_and(|host| knows(host, address, more)))
+}
+
+/// A page of the internet must not reach the listener through a name of its own
+/// that resolves here (DNS rebinding): only names are answered that are ours, and
+/// addresses, which nobody can make resolve to another.
+fn knows(host: &str, address: Option<SocketAddr>, more: &[String]) -> bool {
+    let host = host.to_ascii_lowercase();
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, port),
+        _ => (&*host, "80"),
+    };
+    let ip: Option<IpAddr> = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    let is_address = |address: SocketAddr| {
+        let is_any = address.ip().is_unspecified() && ip.is_some();
+        (is_any || ip == Some(address.ip())) && port.parse() == Ok(address.port())
+    };
+    // Through a tunnel a loopback address comes with another port.
+    name == "localhost"
+        || ip.is_some_and(|ip| ip.to_canonical().is_loopback())
+        || address.is_some_and(is_address)
+        || more.iter().any(|one| *one == host || one == name)
 }
 
 #[cfg(test)]
@@ -122,14 +160,35 @@ mod tests {
 
     #[test]
     fn only_its_own_names_are_answered() {
-        let address = Some(SocketAddr::from(([127, 0, 0, 1], 9900)));
-        for good in ["127.0.0.1:9900", "127.0.0.1", "localhost:1", "LOCALHOST"] {
-            assert!(knows(Some(good), address), "{good}");
+        let local = Some(SocketAddr::from(([127, 0, 0, 1], 9900)));
+        for good in
+            ["127.0.0.1:9900", "127.0.0.1", "localhost:1", "LOCALHOST", "[::1]:9900", "127.0.0.2:1"]
+        {
+            assert!(knows(good, local, &[]), "{good}");
         }
-        for bad in ["evil.example", "127.0.0.1.evil.example:9900", "127.0.0.2", ""] {
-            assert!(!knows(Some(bad), address), "{bad}");
+        let all = "0.0.0.0:9900".parse().ok();
+        let inside = "10.0.0.1:9900".parse().ok();
+        assert!(knows("10.0.0.1:9900", inside, &[]) && knows("10.0.0.7:9900", all, &[]));
+        for bad in [
+            "evil.example",
+            "evil.example:9900",
+            "127.0.0.1.evil.example:9900",
+            "localhost.evil.example",
+            "10.0.0.2:9900",
+            "10.0.0.1:9901",
+            "10.0.0.1",
+            "",
+            ":9900",
+        ] {
+            assert!(!knows(bad, local, &[]) && !knows(bad, inside, &[]), "{bad}");
         }
-        let v6 = "[::1]:9900".parse().ok();
-        assert!(knows(Some("[::1]:9900"), v6) && !knows(Some("[::2]:9900"), v6));
+        assert!(!knows("evil.example:9900", all, &[]) && !knows("10.0.0.7:9901", all, &[]));
+        let v6 = "[fd00::1]:9900".parse().ok();
+        assert!(knows("[fd00::1]:9900", v6, &[]) && !knows("[fd00::2]:9900", v6, &[]));
+        let more = ["gate.internal".to_owned(), "gate.test:9900".to_owned()];
+        for good in ["gate.internal", "Gate.Internal:1", "gate.test:9900"] {
+            assert!(knows(good, local, &more) && !knows(good, local, &[]), "{good}");
+        }
+        assert!(!knows("gate.test:9901", local, &more) && !knows("gate.test", local, &more));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 
 use crate::config::{
-    Action, AdminState, Backend, Game, Group, Listener, Protocol, RedirectTarget, Rule, Upstream,
+    Action, Backend, Game, Group, Listener, Protocol, RedirectTarget, Rule, Upstream,
     certificate_end, show_duration,
 };
 use crate::policy::balance::Balance;
@@ -308,14 +308,9 @@ fn of_group(group: &Group) -> Vec<Setting> {
 }
 
 fn of_backend(backend: &Backend) -> Vec<Setting> {
-    let state = match backend.state {
-        AdminState::Ready => "ready",
-        AdminState::Drain => "drain",
-        AdminState::Maint => "maint",
-    };
     vec![
         plain("weight", backend.weight),
-        plain("state", state),
+        plain("state", backend.state.name()),
         plain("backup", backend.backup),
         plain("max_fails", backend.max_fails),
         plain("fail_timeout", show_duration(backend.fail_timeout)),

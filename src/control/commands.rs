@@ -23,6 +23,8 @@ use tokio::task::spawn_local;
 use tracing::warn;
 
 use super::admin::Status;
+use super::admin_state::{self, Done, Wish};
+use super::check_status;
 use super::explain;
 use super::reload::{Options, Report};
 
@@ -33,6 +35,8 @@ pub(super) enum Command {
     Reload(Options, Option<oneshot::Sender<Report>>),
     /// Hand over to a process started from this binary; `None`: from the own.
     Upgrade(Option<PathBuf>, Option<oneshot::Sender<Answer>>),
+    /// Set the admin state of backends.
+    SetState(Wish, oneshot::Sender<Result<Done, String>>),
 }
 
 /// How often, and how many times, a process that ends looks whether all answers
@@ -257,6 +261,16 @@ async fn obeyed(
                     b"no request of this id among the last that failed or were retried\n".to_vec(),
                 ),
             },
+            None => not_ready(),
+        },
+        (&Method::GET | &Method::POST, "/state") => {
+            admin_state::answer(request, commander, status).await
+        }
+        (&Method::GET, "/status") => match status.asker.get() {
+            Some(asker) => {
+                let (_, page) = check_status::page(&asker.snapshot(), request.uri().query());
+                (StatusCode::OK, page.into_bytes())
+            }
             None => (StatusCode::SERVICE_UNAVAILABLE, b"not ready\n".to_vec()),
         },
         (&Method::GET, "/status.json") => match status.asker.get() {
@@ -265,7 +279,8 @@ async fn obeyed(
         },
         _ => (
             StatusCode::NOT_FOUND,
-            b"404 there are GET /status.json and /request.json?ID, POST /explain, /reload and /upgrade\n"
+            b"404 there are GET /status.json, /status, /state and /request.json?ID, POST /explain, /reload, \
+              /upgrade and /state\n"
                 .to_vec(),
         ),
     }
@@ -297,8 +312,12 @@ fn stopping(status: &Status) -> Vec<u8> {
 /// The binary that an upgrade is asked for with, written by [`escaped`].
 fn binary(query: Option<&str>) -> Option<PathBuf> {
     let written = query?.strip_prefix("binary=")?.as_bytes();
-    let mut path = Vec::new();
-    let mut rest = written;
+    Some(PathBuf::from(OsString::from_vec(decoded(written))))
+}
+
+/// What was written by [`escaped`].
+pub(super) fn decoded(mut rest: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
     while let [first, more @ ..] = rest {
         let coded = match rest {
             [b'%', high, low, after @ ..] => {
@@ -311,10 +330,10 @@ fn binary(query: Option<&str>) -> Option<PathBuf> {
             Some((byte, after)) => (u8::try_from(byte).unwrap_or(*first), after),
             None => (*first, more),
         };
-        path.push(byte);
+        bytes.push(byte);
         rest = after;
     }
-    Some(PathBuf::from(OsString::from_vec(path)))
+    bytes
 }
 
 /// A path as a query can carry it.

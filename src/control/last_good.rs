@@ -4,9 +4,9 @@
 //! are none on purpose.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,14 +16,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::draft;
 use crate::config::Bundle;
 
 /// Of the form below; another one is not read.
 const VERSION: u32 = 1;
-
-/// What a file is called until it is whole. No drop-in has this name, for it
-/// begins with a dot.
-const DRAFT: &str = ".draft";
 
 /// A bundle as it is written.
 #[derive(Debug, Serialize, Deserialize)]
@@ -111,17 +108,7 @@ pub fn store(state_dir: &Path, game: &str, bundle: &Bundle) -> io::Result<bool> 
     }
     let text = serde_json::to_vec(&kept(bundle))?;
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-    let draft = folder.join(DRAFT);
-    // Left by a process that was killed.
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&draft, &path)?;
-    File::open(&folder)?.sync_all()?;
+    draft::put(&path, &text)?;
     Ok(true)
 }
 

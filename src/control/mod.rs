@@ -2,12 +2,16 @@
 
 mod activation;
 mod admin;
+pub mod admin_state;
 mod changes;
+mod check_status;
 pub mod client;
 mod commands;
 mod counted;
 mod crew;
 pub mod demo;
+mod draft;
+pub mod drain;
 mod expiry;
 pub mod explain;
 pub mod handover;
@@ -23,6 +27,8 @@ pub mod server;
 mod signals;
 mod sockets;
 pub mod status;
+mod tally;
+pub mod targets;
 mod trouble;
 mod upgrade;
 pub mod why;

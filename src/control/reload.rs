@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
+use super::admin_state::AdminStates;
 use super::changes::changes;
 use super::keeper::Keeper;
 use super::last_good;
@@ -41,6 +42,7 @@ pub(super) struct Running {
     pub(super) glimpsed: u64,
     pub(super) keeper: Keeper,
     pub(super) troubles: Troubles,
+    pub(super) states: AdminStates,
     pub(super) state_dir: PathBuf,
     pub(super) shared: Arc<Shared>,
     pub(super) workers: Vec<mpsc::UnboundedSender<Message>>,
@@ -399,6 +401,7 @@ impl Running {
             report.problems.push(problem);
         }
         self.prober.follow(&next);
+        self.states.apply(&next);
         let gone = gone(old, &next);
         self.shared.live.replace(next);
         // A connection that comes before its port is in the snapshot would be

@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 
 use super::activation;
 use super::admin::{self, Status};
+use super::admin_state::AdminStates;
 use super::commands::{self, Command};
 use super::crew::Crew;
 use super::expiry;
@@ -75,6 +76,7 @@ struct Start {
     looked: u64,
     keeper: Keeper,
     troubles: Troubles,
+    states: AdminStates,
     snapshot: Snapshot,
 }
 
@@ -122,7 +124,9 @@ fn start(
         last_good::set_emptied(state_dir, false).map_err(|error| error.to_string())?;
     }
     let troubles = Troubles::new(troubles(&reading, &[]).into());
-    Ok(Start { estate, directory, looked, keeper, troubles, snapshot })
+    let states = AdminStates::load(state_dir);
+    states.apply(&snapshot);
+    Ok(Start { estate, directory, looked, keeper, troubles, states, snapshot })
 }
 
 /// Serves the configuration of this directory until a signal ends it.
@@ -161,12 +165,13 @@ struct Prepared {
     looked: u64,
     keeper: Keeper,
     troubles: Troubles,
+    states: AdminStates,
     bound: Bound,
     shared: Arc<Shared>,
 }
 
 fn prepare(start: Start, launch: Launch<'_>) -> Result<Prepared, String> {
-    let Start { mut estate, directory, looked, keeper, troubles, snapshot } = start;
+    let Start { mut estate, directory, looked, keeper, troubles, states, snapshot } = start;
     let descriptors = raise_descriptor_limit();
     let process = snapshot.process.clone();
     let workers = match process.workers {
@@ -198,7 +203,18 @@ fn prepare(start: Start, launch: Launch<'_>) -> Result<Prepared, String> {
         max_connections,
         workers,
     });
-    Ok(Prepared { process, workers, estate, directory, looked, keeper, troubles, bound, shared })
+    Ok(Prepared {
+        process,
+        workers,
+        estate,
+        directory,
+        looked,
+        keeper,
+        troubles,
+        states,
+        bound,
+        shared,
+    })
 }
 
 /// From what was prepared to the last connection.
@@ -211,6 +227,7 @@ async fn live(
 ) -> Result<Ended, String> {
     let Prepared { process, workers, mut estate, directory, bound, shared, .. } = prepared;
     let (looked, keeper, troubles) = (prepared.looked, prepared.keeper, prepared.troubles);
+    let states = prepared.states;
     let notifier = Rc::new(Notifier::from_env());
     let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
     let admin = estate.admin(process.admin).await?;
@@ -251,6 +268,7 @@ async fn live(
         directory: Some(directory),
         keeper,
         troubles,
+        states,
         state_dir: state_dir.to_owned(),
         shared: Arc::clone(&shared),
         workers: crew.workers(),
@@ -348,6 +366,10 @@ async fn attend(
                 if let Some(reply) = reply {
                     let _ = reply.send(report);
                 }
+            }
+            Command::SetState(wish, reply) => {
+                let done = running.states.change(&running.shared.live.load(), &wish).await;
+                let _ = reply.send(done);
             }
             Command::Upgrade(binary, reply) => {
                 match upgrader.upgrade(running, signals, binary, reply).await {

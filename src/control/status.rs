@@ -16,10 +16,11 @@ use tokio::time::timeout;
 
 use super::counted::{AttemptCounts, RequestCounts};
 use super::expiry::{CertificateStatus, certificates};
+use super::tally::Tally;
+use super::targets::Left;
 use super::trouble::{FileTrouble, Troubles};
-use crate::config::AdminState;
 use crate::policy::sticky::{Ejection, Reject};
-use crate::proxy::{Census, CookieCounts, Holding, Message, Shared, Sketch};
+use crate::proxy::{Census, Holding, Message, Shared};
 use crate::state::{Backend, Game, Group, ProbeResult, ProbeStatus, Snapshot, StickyMode};
 
 /// A worker answers between two requests; one that does not is left out.
@@ -36,7 +37,7 @@ pub(super) struct Asker {
 }
 
 /// A word of ours, or one that was read.
-type Text = Cow<'static, str>;
+pub(super) type Text = Cow<'static, str>;
 
 /// The document.
 #[derive(Debug, Serialize, Deserialize)]
@@ -118,6 +119,10 @@ struct BackendStatus {
     weight: u32,
     backup: bool,
     state: Text,
+    /// Whose word that is: `operator` or `file`.
+    state_set_by: Text,
+    /// Since when it is the operator's, in seconds since 1970.
+    state_since: Option<u64>,
     /// Why passive health keeps it out: `unreachable`, `failing`; `null`: it does
     /// not.
     ejected: Option<Text>,
@@ -127,10 +132,10 @@ struct BackendStatus {
     players: Option<usize>,
     /// Open WebSockets.
     tunnels: u32,
-    /// Requests under way, WebSockets among them; `null`: nobody asks for it
-    /// (`wlc`, `p2c`, `max_connections`), and it is not counted.
+    /// Requests without an answer, or with one that is still on its way; WebSockets
+    /// are not among them.
     #[serde(default)]
-    in_flight: Option<u32>,
+    in_flight: u32,
     #[serde(default)]
     attempts: AttemptCounts,
 }
@@ -168,6 +173,24 @@ struct StickyCookies {
 }
 
 impl Status {
+    /// What this process, which handed over, still holds at a backend: its
+    /// players are those of the process that serves.
+    #[must_use]
+    pub fn held_at(&self, name: &str) -> Left {
+        let mut parts = name.splitn(3, '/');
+        let mut next = || parts.next().unwrap_or_default();
+        let (game, group, backend) = (next(), next(), next());
+        let games = self.games.iter().filter(|one| one.name == game);
+        let mut groups = games.flat_map(|game| &game.groups).filter(|one| one.name == group);
+        let backend =
+            groups.find_map(|group| group.backends.iter().find(|one| one.name == backend));
+        backend.map_or_else(Left::default, |one| Left {
+            players: None,
+            tunnels: one.tunnels.into(),
+            in_flight: one.in_flight.into(),
+        })
+    }
+
     /// About a process that handed over: a line, and one for each game that it
     /// still serves.
     #[must_use]
@@ -236,11 +259,19 @@ impl fmt::Display for BackendStatus {
             (None, None) => "-",
         };
         let players = self.players.map_or_else(|| "-".to_owned(), |players| players.to_string());
-        writeln!(
+        write!(
             f,
             "  {:<28} {:<6} {health:<8} weight {:<5} players {players:<6} tunnels {}",
             self.name, self.state, self.weight, self.tunnels
-        )
+        )?;
+        match self.state_since {
+            None => writeln!(f),
+            Some(since) => {
+                let since = SystemTime::UNIX_EPOCH + Duration::from_secs(since);
+                let since = httpdate::fmt_http_date(since);
+                writeln!(f, "  {} by the operator since {since}", self.state)
+            }
+        }
     }
 }
 
@@ -269,26 +300,29 @@ impl Asker {
         self.handed_over.get().is_some()
     }
 
+    /// The current snapshot.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.live.load()
+    }
+
+    /// What the workers know, and the snapshot it is of.
+    pub(super) async fn tally(&self) -> (Arc<Snapshot>, Tally) {
+        // First: what it has stays what it is while the workers answer.
+        let snapshot = self.snapshot();
+        let mut tally = Tally::default();
+        self.ask().await.into_iter().for_each(|census| tally.add(census));
+        (snapshot, tally)
+    }
+
     /// The document as JSON.
     pub(super) async fn json(&self) -> String {
-        let mut players: HashMap<u64, Sketch> = HashMap::new();
-        let mut cookies = CookieCounts::default();
-        let mut held: HashMap<_, Holding> = HashMap::new();
-        for census in self.ask().await {
-            for (game, holding) in census.held {
-                held.entry(game).or_default().add(&holding);
-            }
-            for (backend, sketch) in &census.players {
-                players.entry(*backend).or_default().merge(sketch);
-            }
-            cookies.add(&census.cookies);
-        }
-        let mut status = status(&self.shared.live.load(), &players, &cookies);
+        let (snapshot, tally) = self.tally().await;
+        let mut status = status(&snapshot, &tally);
         status.now = unix_millis(SystemTime::now());
         status.started = unix_millis(self.started);
         status.connections = self.shared.connections.load(Ordering::Relaxed);
         status.tunnels = self.shared.tunnels.load(Ordering::Relaxed);
-        status.held = oldest_first(held);
+        status.held = oldest_first(tally.held);
         status.refused.clone_from(&self.troubles.borrow());
         status.handed_over = self.handed_over.get().map(unix);
         // Nothing in it can fail to be written.
@@ -342,14 +376,14 @@ fn oldest_first(held: HashMap<Option<Arc<str>>, Holding>) -> Vec<HeldStatus> {
     held.into_iter().map(written).collect()
 }
 
-fn status(snapshot: &Snapshot, players: &HashMap<u64, Sketch>, cookies: &CookieCounts) -> Status {
+fn status(snapshot: &Snapshot, tally: &Tally) -> Status {
     let game = |game: &Arc<Game>| GameStatus {
         name: game.config.name.to_string(),
-        groups: game.groups.iter().map(|group| group_status(group, players)).collect(),
+        groups: game.groups.iter().map(|group| group_status(group, tally)).collect(),
         requests: RequestCounts::from(&game.requests.sum()),
     };
     let games = snapshot.games.iter().map(game).collect();
-    let rejected = Reject::ALL.iter().zip(cookies.rejected);
+    let rejected = Reject::ALL.iter().zip(tally.cookies.rejected);
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
@@ -365,25 +399,23 @@ fn status(snapshot: &Snapshot, players: &HashMap<u64, Sketch>, cookies: &CookieC
         certificates: certificates(snapshot, OffsetDateTime::now_utc()),
         requests: RequestCounts::from(&snapshot.requests.sum()),
         sticky_cookies: StickyCookies {
-            absent: cookies.absent,
-            good: cookies.good,
+            absent: tally.cookies.absent,
+            good: tally.cookies.good,
             rejected: rejected.map(|(reject, count)| (reject.name().into(), count)).collect(),
         },
     }
 }
 
-fn group_status(group: &Group, players: &HashMap<u64, Sketch>) -> GroupStatus {
+fn group_status(group: &Group, tally: &Tally) -> GroupStatus {
     let sticky = group.sticky.as_ref();
     let backend = |(place, backend): (usize, &Backend)| BackendStatus {
         name: backend.config.name.to_string(),
         address: backend.config.address.to_string(),
         weight: backend.config.weight,
         backup: backend.config.backup,
-        state: match backend.config.state {
-            AdminState::Ready => "ready".into(),
-            AdminState::Drain => "drain".into(),
-            AdminState::Maint => "maint".into(),
-        },
+        state: backend.admin_state().name().into(),
+        state_set_by: if backend.admin_order().is_some() { "operator" } else { "file" }.into(),
+        state_since: backend.admin_order().map(|order| order.since),
         ejected: group.standing(place).and_then(|standing| standing.ejected).map(|ejection| {
             match ejection {
                 Ejection::Unreachable => "unreachable".into(),
@@ -391,9 +423,9 @@ fn group_status(group: &Group, players: &HashMap<u64, Sketch>) -> GroupStatus {
             }
         }),
         probe: group.config.probe.is_some().then(|| probe_json(backend.probe_status())),
-        players: sticky.map(|_| players.get(&backend.id()).map_or(0, Sketch::estimate)),
+        players: sticky.map(|_| tally.players(backend)),
         tunnels: backend.tunnels(),
-        in_flight: group.counts_load().then(|| backend.load()),
+        in_flight: tally.in_flight(backend),
         attempts: AttemptCounts::from(&backend.attempts().sum()),
     };
     GroupStatus {

@@ -132,6 +132,18 @@ pub enum AdminState {
     Maint,
 }
 
+impl AdminState {
+    /// The name in files, commands and status.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            AdminState::Ready => "ready",
+            AdminState::Drain => "drain",
+            AdminState::Maint => "maint",
+        }
+    }
+}
+
 /// How a backend stands at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {

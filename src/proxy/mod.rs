@@ -49,6 +49,7 @@ mod deadline;
 mod error;
 mod explain;
 mod headers;
+mod in_flight;
 mod message;
 mod players;
 mod tcp;
@@ -68,7 +69,7 @@ pub(crate) use connect::is_own;
 pub use error::{Cause, Phase};
 pub(crate) use explain::document;
 pub(crate) use explain::{Ask, explain};
-pub(crate) use players::Sketch;
+pub(crate) use players::{Sketch, WINDOW};
 pub(crate) use registry::Holding;
 pub(crate) use sticky::CookieCounts;
 pub(crate) use thread::run_worker;
@@ -120,6 +121,8 @@ pub(crate) enum Message {
 pub(crate) struct Census {
     /// Players of the last minutes, by the backend's id.
     pub(crate) players: Vec<(u64, Sketch)>,
+    /// Requests in flight, by the backend's slot.
+    pub(crate) in_flight: Vec<u32>,
     /// What sticky cookies were worth since the start.
     pub(crate) cookies: CookieCounts,
     /// Once the process is ending: what each game holds it up with. `None` is

@@ -8,6 +8,7 @@ use super::error::{Cause, Failure, Phase};
 use super::message::{Cx, Request};
 use super::route::Route;
 use super::sticky::Binding;
+use super::worker::Worker;
 use crate::http1::Known;
 use crate::policy::balance::{Balance, Draw, HashKey, key_hash, pick};
 use crate::policy::headers::cookie;
@@ -26,7 +27,7 @@ pub(super) fn pick_backend<'a>(
     tried: &[usize],
 ) -> Result<Picked<'a>, Failure> {
     if let Some(binding) = binding.filter(|_| tried.is_empty())
-        && let Some(home) = pick_home(group, binding)
+        && let Some(home) = pick_home(cx.worker, group, binding)
     {
         return Ok(home);
     }
@@ -50,7 +51,7 @@ pub(super) fn pick_backend<'a>(
             let Some(place) = pick_of(&takers) else { break };
             // Nobody asks whether an ejected one may have it where all are.
             let admitted = takers.trust() == Trust::Anybody || group.admit(place);
-            if admitted && let Some(picked) = Picked::new(group, place) {
+            if admitted && let Some(picked) = Picked::new(cx.worker, group, place) {
                 return Ok(picked);
             }
         }
@@ -79,7 +80,11 @@ fn pick_among(
 
 /// The backend the client is bound to, while it may go there; else the binding
 /// notes whether it stays.
-fn pick_home<'a>(group: &'a Group, binding: &mut Binding<'a>) -> Option<Picked<'a>> {
+fn pick_home<'a>(
+    worker: &'a Worker,
+    group: &'a Group,
+    binding: &mut Binding<'a>,
+) -> Option<Picked<'a>> {
     let place = binding.home()?;
     let direction = group.standing(place)?.direction();
     // A home that is due for its trial has it with this request.
@@ -87,7 +92,7 @@ fn pick_home<'a>(group: &'a Group, binding: &mut Binding<'a>) -> Option<Picked<'
         let _ = group.admit(place);
     }
     if direction == Direction::Home
-        && let Some(picked) = Picked::new(group, place)
+        && let Some(picked) = Picked::new(worker, group, place)
     {
         return Some(picked);
     }
@@ -131,6 +136,7 @@ pub(super) fn hash_value<'r>(
 /// A backend that was picked, its place among its requests in flight taken.
 #[derive(Debug)]
 pub(super) struct Picked<'a> {
+    worker: &'a Worker,
     pub(super) group: &'a Group,
     pub(super) backend: &'a Backend,
     /// Its place in the group.
@@ -140,16 +146,17 @@ pub(super) struct Picked<'a> {
 
 impl<'a> Picked<'a> {
     /// `None` when its last place was taken since the pick.
-    fn new(group: &'a Group, place: usize) -> Option<Picked<'a>> {
+    fn new(worker: &'a Worker, group: &'a Group, place: usize) -> Option<Picked<'a>> {
         let backend = group.backends.get(place)?;
         let counted = group.counts_load();
         if counted && !backend.enter() {
             return None;
         }
-        Some(Picked { group, backend, place, counted })
+        worker.in_flight.enter(backend);
+        Some(Picked { worker, group, backend, place, counted })
     }
 
-    /// The request became a tunnel, which keeps its place.
+    /// The request became a tunnel, which keeps its place, and is counted as such.
     pub(super) fn keep(mut self) -> Held {
         self.backend.begin_tunnel();
         let counted = std::mem::take(&mut self.counted);
@@ -159,6 +166,7 @@ impl<'a> Picked<'a> {
 
 impl Drop for Picked<'_> {
     fn drop(&mut self) {
+        self.worker.in_flight.leave(self.backend);
         if self.counted {
             self.backend.leave();
         }

@@ -115,9 +115,10 @@ async fn obey(
         match message {
             Message::Census(reply) => {
                 let players = worker.players.recent(worker.unix_seconds());
+                let (in_flight, cookies) = (worker.in_flight.get(), worker.sticky.get());
                 // Who asked may have given up.
-                let (cookies, held) = (worker.sticky.get(), worker.held());
-                let _ = reply.send(Census { players, cookies, held });
+                let held = worker.held();
+                let _ = reply.send(Census { players, in_flight, cookies, held });
             }
             Message::Recall(id, reply) => {
                 let _ = reply.send(worker.recent.find(&id));

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::http2::upstream::Shared as SharedUpstream;
+use super::in_flight::InFlight;
 use super::players::Players;
 use super::pool::Pool;
 use super::record::Recent;
@@ -95,6 +96,8 @@ pub(super) struct Worker {
     pub(super) lane: Lane,
     /// Requests that failed.
     pub(super) recent: Recent,
+    /// How many requests each has at the moment.
+    pub(super) in_flight: InFlight,
     date: RefCell<(u64, String)>,
 }
 
@@ -126,6 +129,7 @@ impl Worker {
             players: Players::default(),
             lane,
             recent: Recent::default(),
+            in_flight: InFlight::default(),
             date: RefCell::default(),
         }
     }

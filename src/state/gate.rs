@@ -37,6 +37,7 @@ impl Gates {
 /// What a group's settings make of what is known of a backend.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
+    /// What the drop-in says.
     pub(super) admin: AdminState,
     pub(super) limits: PassiveLimits,
     /// Its group has a probe.
@@ -50,11 +51,16 @@ pub(super) struct Seen {
     pub(super) checked: Millis,
     pub(super) down: bool,
     pub(super) awaited: bool,
+    /// What the operator said at run time.
+    pub(super) ordered: Option<AdminState>,
 }
 
 impl Rules {
     fn gate(self, seen: Seen) -> u64 {
-        let admin = if self.admin == AdminState::Ready { 0 } else { NOT_READY };
+        let admin = match seen.ordered.unwrap_or(self.admin) {
+            AdminState::Ready => 0,
+            AdminState::Drain | AdminState::Maint => NOT_READY,
+        };
         let probes = match (self.probed && seen.down, seen.awaited) {
             (false, _) => 0,
             (true, false) => DOWN,
@@ -201,7 +207,13 @@ mod tests {
         let unprobed = Rules { probed: false, ..RULES };
         assert_eq!(unprobed.gate(Seen { down: true, ..quiet }), 0);
         for admin in [AdminState::Drain, AdminState::Maint] {
-            assert_eq!(Rules { admin, ..RULES }.gate(quiet), NOT_READY);
+            let written = Rules { admin, ..RULES };
+            assert_eq!(written.gate(quiet), NOT_READY);
+            // What the operator says goes before.
+            assert_eq!(RULES.gate(Seen { ordered: Some(admin), ..quiet }), NOT_READY);
+            let ready = Seen { ordered: Some(AdminState::Ready), ..quiet };
+            assert_eq!(written.gate(ready), 0);
+            assert_eq!(written.gate(Seen { down: true, ..ready }), DOWN);
         }
         // Long before the end of time, and at its end.
         let limits = PassiveLimits { fail_timeout: Millis::MAX, ..RULES.limits };

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 
+use super::admin::Order;
 use super::gate::{Gates, Rules, Seen, Views};
 use super::health::{Health, Replays};
 use super::load::Load;
@@ -15,7 +16,7 @@ use super::probed::Probes;
 use super::slot::Slot;
 use super::sticky::Sticky;
 use super::upstream;
-use crate::config::{self, AdminState, Upstream};
+use crate::config::{self, Upstream};
 use crate::policy::balance::{Balance, Member, Schedule, key_hash};
 use crate::policy::health::{Millis, PassiveLimits, Probed};
 use crate::policy::sticky::{KeyRing, Standing};
@@ -82,7 +83,7 @@ impl Group {
         let gates = Gates::new(backends.len());
         for (place, backend) in backends.iter().enumerate() {
             let rules = Rules {
-                admin: backend.admin,
+                admin: backend.config.state,
                 limits: backend.limits,
                 probed: config.probe.is_some(),
             };
@@ -91,7 +92,7 @@ impl Group {
         }
         let sticky = Sticky::new(&game, &config, secrets);
         let replays = before.map(|before| Arc::clone(&before.replays)).unwrap_or_default();
-        let slot = Slot::take();
+        let slot = Slot::of_group();
         Ok(Group {
             game,
             config,
@@ -149,7 +150,6 @@ pub struct Backend {
     /// Its settings.
     pub config: Arc<config::Backend>,
     /// Of `config`, what every pick asks for.
-    admin: AdminState,
     max_connections: Option<u32>,
     pub(super) limits: PassiveLimits,
     /// The one in `vitals`: a pick asks for many.
@@ -175,6 +175,9 @@ pub(super) struct Vitals {
     pub(super) probes: Probes,
     pub(super) views: Views,
     attempts: Lanes<Attempts>,
+    pub(super) order: Order,
+    /// Where workers count its requests in flight.
+    slot: Slot,
 }
 
 impl Vitals {
@@ -190,6 +193,8 @@ impl Vitals {
             probes: Probes::new(probed),
             views: Views::default(),
             attempts: Lanes::default(),
+            order: Order::default(),
+            slot: Slot::of_backend(),
         }
     }
 
@@ -204,6 +209,7 @@ impl Vitals {
             checked: self.health.checked(),
             down: self.probes.is_down(),
             awaited: self.probes.is_awaited(),
+            ordered: self.order.get().map(|order| order.state),
         }
     }
 }
@@ -217,9 +223,9 @@ impl Backend {
             max_fails: if alone { 0 } else { config.max_fails },
             fail_timeout: fail_timeout.unwrap_or(Millis::MAX),
         };
-        let (admin, max_connections) = (config.state, config.max_connections);
+        let max_connections = config.max_connections;
         let load = vitals.load.clone();
-        Backend { config, admin, max_connections, limits, load, vitals }
+        Backend { config, max_connections, limits, load, vitals }
     }
 
     /// Tells it from every other backend of this process's life; names the
@@ -233,6 +239,13 @@ impl Backend {
     #[must_use]
     pub fn attempts(&self) -> &Lanes<Attempts> {
         &self.vitals.attempts
+    }
+
+    /// Where workers count its requests in flight: nobody else's place for as long
+    /// as anybody holds the backend.
+    #[must_use]
+    pub fn slot(&self) -> usize {
+        self.vitals.slot.index
     }
 
     /// A reload took it away: requests that began before run to their end, and
@@ -261,7 +274,7 @@ impl Backend {
     /// How it stands, whatever requests and probes found; see [`Group::standing`].
     #[must_use]
     pub fn standing(&self) -> Standing {
-        Standing { admin: self.admin, full: self.is_full(), ..Standing::default() }
+        Standing { admin: self.admin_state(), full: self.is_full(), ..Standing::default() }
     }
 
     /// As many requests in flight as `max_connections` allows.

@@ -1,6 +1,7 @@
 //! What runs now: one [`Live`] cell holding the current [`Snapshot`], and what
 //! of a backend outlives snapshots.
 
+mod admin;
 mod game;
 mod gate;
 mod group;
@@ -13,6 +14,7 @@ mod snapshot;
 mod sticky;
 mod upstream;
 
+pub use admin::AdminOrder;
 pub use game::{BuildError, Game, Listener, Rule};
 pub use gate::{Takers, Trust};
 pub use group::{Backend, Group};

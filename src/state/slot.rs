@@ -12,27 +12,40 @@ pub struct Slot {
     /// Nobody else ever has it: tells what is kept for this holder from what was
     /// kept for an earlier one.
     pub life: u64,
+    pool: &'static Pool,
 }
 
 /// Slots that were given back, and how many there are in all.
-static SLOTS: Mutex<(Vec<usize>, usize)> = Mutex::new((Vec::new(), 0));
+type Pool = Mutex<(Vec<usize>, usize)>;
+
+/// Each kind of holder has numbers of its own, so that its lists have no gaps.
+static GROUPS: Pool = Mutex::new((Vec::new(), 0));
+static BACKENDS: Pool = Mutex::new((Vec::new(), 0));
 
 impl Slot {
-    pub(super) fn take() -> Slot {
+    pub(super) fn of_group() -> Slot {
+        Slot::take(&GROUPS)
+    }
+
+    pub(super) fn of_backend() -> Slot {
+        Slot::take(&BACKENDS)
+    }
+
+    fn take(pool: &'static Pool) -> Slot {
         static LIVES: AtomicU64 = AtomicU64::new(1);
-        let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = pool.lock().unwrap_or_else(PoisonError::into_inner);
         let (free, count) = &mut *slots;
         let index = free.pop().unwrap_or_else(|| {
             *count += 1;
             *count - 1
         });
-        Slot { index, life: LIVES.fetch_add(1, Ordering::Relaxed) }
+        Slot { index, life: LIVES.fetch_add(1, Ordering::Relaxed), pool }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        SLOTS.lock().unwrap_or_else(PoisonError::into_inner).0.push(self.index);
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).0.push(self.index);
     }
 }
 
@@ -42,12 +55,12 @@ mod tests {
 
     #[test]
     fn a_slot_is_used_again_and_told_apart() {
-        let (one, two) = (Slot::take(), Slot::take());
+        let (one, two) = (Slot::of_group(), Slot::of_group());
         assert_ne!(one.index, two.index);
         let (index, life) = (one.index, one.life);
         drop(one);
         // Other tests take some too.
-        let all: Vec<Slot> = (0..1000).map(|_| Slot::take()).collect();
+        let all: Vec<Slot> = (0..1000).map(|_| Slot::of_group()).collect();
         assert!(all.iter().any(|slot| slot.index == index));
         assert!(all.iter().all(|slot| slot.life != life && slot.index != two.index));
     }

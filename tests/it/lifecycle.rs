@@ -181,7 +181,7 @@ fn live_and_ready_are_answered_on_the_admin_address() {
     admin.get(&host, "/ready").expect(200);
     admin.get("localhost", "/ready").expect(200);
     admin.get(&host, "/nothing").expect(404);
-    site.lockgate.admin().get("evil.test", "/live").expect(421);
+    site.lockgate.admin().get("evil.test", "/status.json").expect(421);
     // The admin address is no listener, and a listener no admin address.
     site.lockgate.admin().get("a.test", "/").expect(421);
     assert_eq!(site.get("/live").expect(200).backend(), "B1");

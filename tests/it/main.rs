@@ -10,6 +10,7 @@
     reason = "a test that cannot go on fails by panicking"
 )]
 
+mod admin_address;
 mod answers;
 mod architecture;
 mod balance;
@@ -19,6 +20,7 @@ mod closing;
 mod config;
 mod counted;
 mod demo;
+mod drain;
 mod ejection;
 mod errors;
 mod events;

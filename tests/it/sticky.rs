@@ -3,6 +3,7 @@
 
 use crate::support::{Backend, Lockgate, Port, Response, Setup, Site, SiteBuilder, http_listener};
 
+mod admin_state;
 mod balance;
 mod insert;
 mod rewrite;

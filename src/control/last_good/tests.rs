@@ -65,7 +65,7 @@ fn what_is_garbled_is_as_if_absent() {
     {
         fs::write(file(dir.path(), &format!("bad{number}")), garbled).unwrap();
     }
-    fs::write(folder(dir.path()).join(DRAFT), "half").unwrap();
+    fs::write(folder(dir.path()).join(".draft"), "half").unwrap();
     fs::create_dir(file(dir.path(), "directory")).unwrap();
     let found = load_all(dir.path()).into_keys().collect::<Vec<_>>();
     assert_eq!(found, ["good"]);

@@ -146,8 +146,10 @@ fn gone_because(group: &Group, home: usize, direction: Option<Direction>) -> Opt
 fn reason(group: &Group, place: usize, standing: Standing) -> Option<String> {
     let backend = group.backends.get(place)?;
     Some(match standing {
-        Standing { admin: AdminState::Maint, .. } => "it is in maint".to_owned(),
-        Standing { admin: AdminState::Drain, .. } => "it is in drain".to_owned(),
+        Standing { admin: admin @ (AdminState::Maint | AdminState::Drain), .. } => {
+            let whose = if backend.admin_order().is_some() { ", the operator says" } else { "" };
+            format!("it is in {}{whose}", admin.name())
+        }
         Standing { down: true, .. } => match backend.probe_status().up {
             None => "a reload added it, and no probe has judged it yet".to_owned(),
             Some(_) => "its probes found it down".to_owned(),
@@ -201,12 +203,7 @@ fn backend_facts(group: &Group, place: usize) -> Option<BackendFacts> {
         resolved,
         weight: config.weight,
         backup: config.backup,
-        state: match config.state {
-            AdminState::Ready => "ready",
-            AdminState::Drain => "drain",
-            AdminState::Maint => "maint",
-        }
-        .to_owned(),
+        state: backend.admin_state().name().to_owned(),
         probe: group.config.probe.is_some().then(|| probe_facts(&backend.probe_status())),
         ejected: group.sentence(place).map(|(why, left)| EjectionFacts {
             why: ejection(why).to_owned(),
