@@ -1,6 +1,7 @@
 //! The admin listener: the operator's own, on loopback by default, read-only.
 //! `/live` says that the process is there, `/ready` that it takes connections,
-//! `/status.json` what runs and who is on it, `/status` what probes found.
+//! `/status.json` what runs and who is on it, `/status` what probes found,
+//! `/metrics` the same in numbers.
 
 use std::cell::{Cell, OnceCell};
 use std::convert::Infallible;
@@ -20,6 +21,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::check_status;
+use super::metrics::{self, Taken};
 use super::status::Asker;
 
 /// Connections at once; more wait.
@@ -34,6 +36,8 @@ pub(super) struct Status {
     pub(super) ready: Cell<bool>,
     /// Set once there are workers to ask.
     pub(super) asker: OnceCell<Asker>,
+    /// How the files were taken.
+    pub(super) taken: Rc<Taken>,
 }
 
 /// Answers on the listener for as long as it is polled.
@@ -94,7 +98,14 @@ async fn respond(
                 kind = media;
                 (StatusCode::OK, Bytes::from(page))
             }
-            ("/ready" | "/status.json" | "/status", _) => {
+            ("/metrics", Some(_)) => match metrics::page(status, request.headers()).await {
+                Some(page) => {
+                    kind = page.content_type;
+                    (StatusCode::OK, Bytes::from(page.text))
+                }
+                None => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into()),
+            },
+            ("/ready" | "/status.json" | "/status" | "/metrics", _) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into())
             }
             _ => (StatusCode::NOT_FOUND, PAGES.into()),

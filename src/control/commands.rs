@@ -26,6 +26,7 @@ use super::admin::Status;
 use super::admin_state::{self, Done, Wish};
 use super::check_status;
 use super::explain;
+use super::metrics;
 use super::reload::{Options, Report};
 
 /// What is asked of the process, and where the answer goes.
@@ -204,9 +205,20 @@ async fn respond(
 ) -> Response<Full<Bytes>> {
     let request = match (request.method(), request.uri().path()) {
         (&Method::POST, explain::TARGET) => return response(explained(request, status).await),
+        (&Method::GET, "/metrics") => return measured(&request, status).await,
         _ => &request,
     };
     response(obeyed(request, commander, status).await)
+}
+
+async fn measured(request: &Request<Incoming>, status: &Status) -> Response<Full<Bytes>> {
+    let Some(page) = metrics::page(status, request.headers()).await else {
+        return response(not_ready());
+    };
+    let mut response = response((StatusCode::OK, page.text.into_bytes()));
+    let kind = header::HeaderValue::from_static(page.content_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 /// What would become of a request; nothing does.
@@ -279,8 +291,8 @@ async fn obeyed(
         },
         _ => (
             StatusCode::NOT_FOUND,
-            b"404 there are GET /status.json, /status, /state and /request.json?ID, POST /explain, /reload, \
-              /upgrade and /state\n"
+            b"404 there are GET /status.json, /status, /metrics, /state and /request.json?ID, POST /explain, \
+              /reload, /upgrade and /state\n"
                 .to_vec(),
         ),
     }

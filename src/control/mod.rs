@@ -18,6 +18,7 @@ pub mod handover;
 mod keeper;
 pub mod last_good;
 mod lock;
+mod metrics;
 mod notify;
 mod prober;
 pub mod reload;

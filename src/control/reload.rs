@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use super::admin_state::AdminStates;
 use super::changes::changes;
 use super::keeper::Keeper;
 use super::last_good;
+use super::metrics::Taken;
 use super::notify::Notifier;
 use super::prober::Prober;
 use super::resolver::{Resolver, WHILE_SERVED};
@@ -50,6 +52,7 @@ pub(super) struct Running {
     pub(super) listening: Vec<SocketAddr>,
     pub(super) prober: Prober,
     pub(super) resolver: Resolver,
+    pub(super) taken: Rc<Taken>,
 }
 
 /// How a reload is wanted.
@@ -234,6 +237,7 @@ impl Running {
         }
         notifier.reloading();
         let report = self.reload(options).await;
+        self.taken.note(report.good);
         report.log();
         notifier.ready();
         report

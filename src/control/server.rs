@@ -226,12 +226,12 @@ async fn live(
     occasion: &mut impl Occasion,
 ) -> Result<Ended, String> {
     let Prepared { process, workers, mut estate, directory, bound, shared, .. } = prepared;
-    let (looked, keeper, troubles) = (prepared.looked, prepared.keeper, prepared.troubles);
-    let states = prepared.states;
+    let Prepared { looked, keeper, troubles, states, .. } = prepared;
     let notifier = Rc::new(Notifier::from_env());
     let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
     let admin = estate.admin(process.admin).await?;
     let status = Rc::new(Status::default());
+    status.taken.note(bound.failed.is_empty() && troubles.borrow().is_empty());
     let admin_address = admin.local_addr().unwrap_or(process.admin);
     let admin_handle = admin.as_fd().try_clone_to_owned();
     let answer = |admin| spawn_local(admin::serve(admin, Rc::clone(&status)));
@@ -275,6 +275,7 @@ async fn live(
         listening,
         prober,
         resolver,
+        taken: Rc::clone(&status.taken),
     };
     running.keeper.keep();
     tasks.push(spawn_local(Rc::clone(&notifier).watch()));

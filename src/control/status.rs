@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -327,6 +328,15 @@ impl Asker {
         status.handed_over = self.handed_over.get().map(unix);
         // Nothing in it can fail to be written.
         serde_json::to_string_pretty(&status).unwrap_or_default()
+    }
+
+    /// The names of the files that are not taken as they are written.
+    pub(super) fn refused(&self) -> BTreeSet<String> {
+        let name = |trouble: &FileTrouble| {
+            let name = Path::new(&trouble.file).file_name()?;
+            Some(name.to_string_lossy().into_owned())
+        };
+        self.troubles.borrow().iter().filter_map(name).collect()
     }
 
     /// What was told of the request of this id, by the worker that had it.

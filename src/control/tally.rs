@@ -13,6 +13,8 @@ pub(super) struct Tally {
     /// By the backends' slots.
     in_flight: Vec<u32>,
     pub(super) cookies: CookieCounts,
+    /// How many workers told.
+    pub(super) answered: usize,
     /// By game: what a process that ends still holds.
     pub(super) held: HashMap<Option<Arc<str>>, Holding>,
 }
@@ -20,6 +22,7 @@ pub(super) struct Tally {
 impl Tally {
     /// Counts what another worker knows.
     pub(super) fn add(&mut self, census: Census) {
+        self.answered += 1;
         for (game, holding) in census.held {
             self.held.entry(game).or_default().add(&holding);
         }

@@ -86,32 +86,35 @@ fn count(
 }
 
 fn count_attempts(group: &Group, lane: Lane, trace: &Trace, outcome: Outcome) {
+    let Some(all) = group.requests.of(lane) else { return };
     let of = |tried: &Tried| group.backends.get(tried.place)?.attempts().of(lane);
     let mut retries = 0;
     trace.each_earlier(|tried, fault| {
         let Some(counts) = of(tried) else { return };
-        count_attempt(counts, tried, Some(fault.cause));
+        count_attempt(all, counts, tried, Some(fault.cause));
         counts.retries.add(retries);
         retries = 1;
     });
     let Some(last) = trace.last() else { return };
     let Some(counts) = of(&last) else { return };
-    count_attempt(counts, &last, trace.cause().filter(|_| last.failed.is_some()));
+    count_attempt(all, counts, &last, trace.cause().filter(|_| last.failed.is_some()));
     counts.retries.add(retries);
     counts.sent.add(trace.received.get());
     counts.received.add(outcome.sent);
 }
 
-fn count_attempt(counts: &Attempts, tried: &Tried, failed: Option<Cause>) {
+fn count_attempt(all: &Requests, counts: &Attempts, tried: &Tried, failed: Option<Cause>) {
     note(&counts.by_class, tried.answer.map_or(0, |(_, status)| usize::from(status / 100)));
     if let Some(cause) = failed.filter(|cause| cause.is_of_attempt()) {
         note(&counts.by_cause, cause.number());
     }
     if let Some(connect) = tried.connect {
         counts.connect.add(connect);
+        all.connect.add(connect);
     }
     if let Some((header, _)) = tried.answer {
         counts.header.add(header);
+        all.header.add(header);
     }
 }
 

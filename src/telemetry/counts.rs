@@ -106,6 +106,10 @@ pub struct Requests {
     pub sent: Count,
     /// From a request's head to its response's end; tunnels are not among them.
     pub took: Histogram,
+    /// [`Attempts::connect`] of all backends, those that are gone included.
+    pub connect: Histogram,
+    /// [`Attempts::header`] likewise.
+    pub header: Histogram,
 }
 
 /// What became of attempts at a backend.
@@ -173,6 +177,10 @@ pub struct RequestSums {
     pub sent: u64,
     /// See [`Requests::took`].
     pub took: Durations,
+    /// See [`Requests::connect`].
+    pub connect: Durations,
+    /// See [`Requests::header`].
+    pub header: Durations,
 }
 
 impl Lanes<Requests> {
@@ -186,6 +194,8 @@ impl Lanes<Requests> {
             sums.received += lane.received.get();
             sums.sent += lane.sent.get();
             sums.took.add(&lane.took);
+            sums.connect.add(&lane.connect);
+            sums.header.add(&lane.header);
         }
         sums
     }

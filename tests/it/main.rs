@@ -35,6 +35,7 @@ mod isolation;
 mod leaving;
 mod lifecycle;
 mod limits;
+mod metrics;
 mod names;
 mod pool;
 mod probe;
