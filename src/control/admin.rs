@@ -126,7 +126,7 @@ async fn respond(
     response
 }
 
-const PAGES: &str = "404 there are /live, /ready, /status.json and /status\n";
+const PAGES: &str = "404 there are /live, /ready, /status.json, /status and /metrics\n";
 const STRANGER: &str =
     "421 this Host is not served here: name it in `hosts` under `[admin]` in lockgate.toml\n";
 const ACTS: &str = "405 only GET and HEAD: this address tells, and does nothing. `lockgate reload`, \

@@ -87,7 +87,7 @@ fn count(
 
 fn count_attempts(group: &Group, lane: Lane, trace: &Trace, outcome: Outcome) {
     let Some(all) = group.requests.of(lane) else { return };
-    let of = |tried: &Tried| group.backends.get(tried.place)?.attempts().of(lane);
+    let of = |tried: &Tried| group.backends.get(tried.place())?.attempts().of(lane);
     let mut retries = 0;
     trace.each_earlier(|tried, fault| {
         let Some(counts) = of(tried) else { return };
@@ -97,22 +97,22 @@ fn count_attempts(group: &Group, lane: Lane, trace: &Trace, outcome: Outcome) {
     });
     let Some(last) = trace.last() else { return };
     let Some(counts) = of(&last) else { return };
-    count_attempt(all, counts, &last, trace.cause().filter(|_| last.failed.is_some()));
+    count_attempt(all, counts, &last, trace.cause().filter(|_| last.failed().is_some()));
     counts.retries.add(retries);
     counts.sent.add(trace.received.get());
     counts.received.add(outcome.sent);
 }
 
 fn count_attempt(all: &Requests, counts: &Attempts, tried: &Tried, failed: Option<Cause>) {
-    note(&counts.by_class, tried.answer.map_or(0, |(_, status)| usize::from(status / 100)));
+    note(&counts.by_class, tried.answer().map_or(0, |(_, status)| usize::from(status / 100)));
     if let Some(cause) = failed.filter(|cause| cause.is_of_attempt()) {
         note(&counts.by_cause, cause.number());
     }
-    if let Some(connect) = tried.connect {
+    if let Some(connect) = tried.connect() {
         counts.connect.add(connect);
         all.connect.add(connect);
     }
-    if let Some((header, _)) = tried.answer {
+    if let Some((header, _)) = tried.answer() {
         counts.header.add(header);
         all.header.add(header);
     }
@@ -180,20 +180,20 @@ fn told(fault: &Fault) -> FaultLine<'static> {
 
 fn attempts<'a>(group: &'a Group, trace: &Trace) -> Vec<AttemptLine<'a>> {
     let line = |tried: &Tried, fault: Option<&Fault>| {
-        let backend = group.backends.get(tried.place)?;
+        let backend = group.backends.get(tried.place())?;
         Some(AttemptLine {
             backend: &backend.config.name,
-            status: tried.answer.map(|(_, status)| status),
+            status: tried.answer().map(|(_, status)| status),
             fault: fault.map(told),
-            connect_ms: tried.connect,
-            header_ms: tried.answer.map(|(header, _)| header),
-            took: tried.failed.unwrap_or_else(|| tried.so_far()),
+            connect_ms: tried.connect(),
+            header_ms: tried.answer().map(|(header, _)| header),
+            took: tried.failed().unwrap_or_else(|| tried.so_far(trace.start)),
         })
     };
     let mut lines = Vec::new();
     trace.each_earlier(|tried, fault| lines.extend(line(tried, Some(fault))));
     if let Some(last) = trace.last() {
-        let fault = trace.fault().filter(|_| last.failed.is_some());
+        let fault = trace.fault().filter(|_| last.failed().is_some());
         lines.extend(line(&last, fault.as_ref()));
     }
     lines
@@ -206,7 +206,7 @@ fn stickiness(trace: &Trace) -> Option<&'static str> {
         Stickiness::Rejected(Reject::Expired) => "expired",
         Stickiness::Rejected(_) => "rejected",
         Stickiness::Bound(home) => match trace.last() {
-            Some(last) if Some(last.place) == home => "kept",
+            Some(last) if home.is_some_and(|home| home as usize == last.place()) => "kept",
             _ => "moved",
         },
     })

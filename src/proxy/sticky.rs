@@ -36,7 +36,9 @@ impl<'a> Binding<'a> {
         worker.sticky.note(verdict);
         request.trace.sticky.set(Some(match verdict {
             None => Stickiness::Absent,
-            Some(Ok(bound)) => Stickiness::Bound(bound.backend),
+            Some(Ok(bound)) => {
+                Stickiness::Bound(bound.backend.and_then(|place| u32::try_from(place).ok()))
+            }
             Some(Err(reject)) => Stickiness::Rejected(reject),
         }));
         let bound = verdict.and_then(Result::ok);

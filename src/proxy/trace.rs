@@ -2,7 +2,8 @@
 //! took, what went wrong. [`record`](super::record) tells it when the request is
 //! done.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
+use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,41 +11,99 @@ use tokio::time::Instant;
 use super::error::{Cause, Failure, Phase};
 use crate::policy::sticky::Reject;
 
-/// See the module.
+/// See the module. It is moved with each request, so it is kept small.
 #[derive(Debug)]
 pub(super) struct Trace {
     /// When its head was there.
     pub(super) start: Instant,
     last: Cell<Option<Tried>>,
     /// Those before the last, and why all but the last failed: seldom any.
-    earlier: RefCell<Vec<(Tried, Fault)>>,
-    is_retried: Cell<bool>,
+    earlier: Kept<Vec<(Tried, Fault)>>,
     /// Why the request failed, or its last attempt did.
-    fault: RefCell<Option<Box<Fault>>>,
-    /// What its sticky cookie was worth, where its group is sticky.
-    pub(super) sticky: Cell<Option<Stickiness>>,
+    fault: Kept<Fault>,
     /// Body bytes from the client.
     pub(super) received: Cell<u64>,
+    /// What its sticky cookie was worth, where its group is sticky.
+    pub(super) sticky: Cell<Option<Stickiness>>,
+    is_retried: Cell<bool>,
+}
+
+/// What few requests have.
+struct Kept<T>(Cell<Option<Box<T>>>);
+
+impl<T: fmt::Debug> fmt::Debug for Kept<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with(|kept| fmt::Debug::fmt(&kept, f))
+    }
+}
+
+impl<T> Kept<T> {
+    fn new() -> Kept<T> {
+        Kept(Cell::new(None))
+    }
+
+    /// What `work` makes of it.
+    fn with<R>(&self, work: impl FnOnce(Option<&mut T>) -> R) -> R {
+        let mut kept = self.0.take();
+        let made = work(kept.as_deref_mut());
+        self.0.set(kept);
+        made
+    }
 }
 
 /// One attempt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tried {
-    /// The backend's place in the group.
-    pub(super) place: usize,
-    start: Instant,
-    /// Until its new connection stood; `None`: it had one.
-    pub(super) connect: Option<Duration>,
-    /// Until the header of its response, which had this status.
-    pub(super) answer: Option<(Duration, u16)>,
-    /// Until it failed.
-    pub(super) failed: Option<Duration>,
+    place: u32,
+    /// After the request's.
+    start: Took,
+    connect: Took,
+    header: Took,
+    failed: Took,
+    status: u16,
+}
+
+/// Microseconds, up to 71 minutes: what is longer is told as that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Took(u32);
+
+impl Took {
+    /// It did not happen.
+    const NEVER: Took = Took(u32::MAX);
+
+    fn of(took: Duration) -> Took {
+        Took(u32::try_from(took.as_micros()).unwrap_or(u32::MAX).min(u32::MAX - 1))
+    }
+
+    fn get(self) -> Option<Duration> {
+        (self != Took::NEVER).then(|| Duration::from_micros(u64::from(self.0)))
+    }
 }
 
 impl Tried {
-    /// Since it began.
-    pub(super) fn so_far(&self) -> Duration {
-        self.start.elapsed()
+    /// The backend's place in the group.
+    pub(super) fn place(&self) -> usize {
+        self.place as usize
+    }
+
+    /// Until its new connection stood; `None`: it had one.
+    pub(super) fn connect(&self) -> Option<Duration> {
+        self.connect.get()
+    }
+
+    /// Until the header of its response, which had this status.
+    pub(super) fn answer(&self) -> Option<(Duration, u16)> {
+        self.header.get().map(|header| (header, self.status))
+    }
+
+    /// Until it failed.
+    pub(super) fn failed(&self) -> Option<Duration> {
+        self.failed.get()
+    }
+
+    /// Since it began; `start` is its request's.
+    pub(super) fn so_far(&self, start: Instant) -> Duration {
+        start.elapsed().saturating_sub(self.start.get().unwrap_or_default())
     }
 }
 
@@ -64,7 +123,7 @@ pub(super) enum Stickiness {
     /// None that holds.
     Rejected(Reject),
     /// It names the backend at this place, or one that is gone.
-    Bound(Option<usize>),
+    Bound(Option<u32>),
 }
 
 impl Fault {
@@ -78,44 +137,53 @@ impl Trace {
     pub(super) fn new() -> Trace {
         Trace {
             start: Instant::now(),
-            last: Cell::default(),
-            earlier: RefCell::default(),
+            last: Cell::new(None),
+            earlier: Kept::new(),
+            fault: Kept::new(),
+            received: Cell::new(0),
+            sticky: Cell::new(None),
             is_retried: Cell::new(false),
-            fault: RefCell::default(),
-            sticky: Cell::default(),
-            received: Cell::default(),
         }
     }
 
     /// An attempt begins.
     pub(super) fn begin(&self, place: usize, start: Instant) {
-        self.last.set(Some(Tried { place, start, connect: None, answer: None, failed: None }));
+        self.last.set(Some(Tried {
+            place: u32::try_from(place).unwrap_or(u32::MAX),
+            start: Took::of(start.saturating_duration_since(self.start)),
+            connect: Took::NEVER,
+            header: Took::NEVER,
+            failed: Took::NEVER,
+            status: 0,
+        }));
     }
 
-    fn change(&self, work: impl FnOnce(&mut Tried)) {
+    fn change(&self, work: impl FnOnce(&mut Tried, Took)) {
         if let Some(mut last) = self.last.get() {
-            work(&mut last);
+            let now = Took::of(last.so_far(self.start));
+            work(&mut last, now);
             self.last.set(Some(last));
         }
     }
 
     /// Its connection had to be opened, and stands.
     pub(super) fn connected(&self) {
-        self.change(|last| last.connect = Some(last.start.elapsed()));
+        self.change(|last, now| last.connect = now);
     }
 
     /// The header of its response is there.
     pub(super) fn answered(&self, status: u16) {
-        self.change(|last| last.answer = Some((last.start.elapsed(), status)));
+        self.change(|last, now| (last.header, last.status) = (now, status));
     }
 
     /// It failed on a kept connection that was about to be closed, and follows once
     /// more on another one.
     pub(super) fn attempt_raced(&self, failure: &Failure) {
-        self.change(|last| last.failed = Some(last.start.elapsed()));
-        if let Some(last) = self.last.take() {
-            self.earlier.borrow_mut().push((last, Fault::of(failure)));
-        }
+        self.change(|last, now| last.failed = now);
+        let Some(last) = self.last.take() else { return };
+        let mut earlier = self.earlier.0.take().unwrap_or_default();
+        earlier.push((last, Fault::of(failure)));
+        self.earlier.0.set(Some(earlier));
     }
 
     /// It failed, and another follows, or the answer of an earlier one has to do.
@@ -126,25 +194,27 @@ impl Trace {
 
     /// The request failed.
     pub(super) fn failed(&self, failure: &Failure) {
-        self.change(|last| {
-            last.failed.get_or_insert(last.start.elapsed());
+        self.change(|last, now| {
+            if last.failed == Took::NEVER {
+                last.failed = now;
+            }
         });
-        *self.fault.borrow_mut() = Some(Box::new(Fault::of(failure)));
+        self.fault.0.set(Some(Box::new(Fault::of(failure))));
     }
 
     /// Why the request failed, if it did.
     pub(super) fn fault(&self) -> Option<Fault> {
-        self.fault.borrow().as_deref().cloned()
+        self.fault.with(|fault| fault.cloned())
     }
 
     /// The cause alone.
     pub(super) fn cause(&self) -> Option<Cause> {
-        self.fault.borrow().as_ref().map(|fault| fault.cause)
+        self.fault.with(|fault| fault.map(|fault| fault.cause))
     }
 
     /// No attempt began yet.
     pub(super) fn is_untried(&self) -> bool {
-        self.last.get().is_none() && self.earlier.borrow().is_empty()
+        self.last.get().is_none() && self.earlier.with(|earlier| earlier.is_none())
     }
 
     /// An attempt failed that was not the last word, for more than the keep-alive
@@ -160,6 +230,48 @@ impl Trace {
 
     /// Each attempt that was not the last word, in order.
     pub(super) fn each_earlier(&self, mut work: impl FnMut(&Tried, &Fault)) {
-        self.earlier.borrow().iter().for_each(|(tried, fault)| work(tried, fault));
+        self.earlier.with(|earlier| {
+            earlier.into_iter().flatten().for_each(|(tried, fault)| work(tried, fault));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_noted_of_attempts_is_told_in_order() {
+        let trace = Trace::new();
+        assert!(trace.is_untried() && trace.last().is_none() && trace.cause().is_none());
+        trace.begin(7, trace.start);
+        trace.connected();
+        trace.attempt_raced(&Failure::new(Cause::ClosedBeforeHeader, Phase::Response));
+        assert!(!trace.is_untried() && !trace.is_retried());
+        trace.begin(3, Instant::now());
+        trace.answered(502);
+        trace.attempt_failed(&Failure::new(Cause::Status(502), Phase::Response));
+        trace.begin(4, Instant::now());
+        trace.failed(&Failure::new(Cause::HeaderTimeout, Phase::Response));
+        let mut told = Vec::new();
+        trace.each_earlier(|tried, fault| {
+            let status = tried.answer().map(|(_, status)| status);
+            told.push((tried.place(), tried.connect().is_some(), status, fault.cause));
+        });
+        let raced = (7, true, None, Cause::ClosedBeforeHeader);
+        assert_eq!(told, [raced, (3, false, Some(502), Cause::Status(502))]);
+        let last = trace.last().unwrap();
+        assert_eq!((last.place(), last.failed().is_some()), (4, true));
+        assert_eq!((trace.cause(), trace.is_retried()), (Some(Cause::HeaderTimeout), true));
+    }
+
+    #[test]
+    fn what_took_too_long_did_happen() {
+        for long in [Duration::from_secs(72 * 60), Duration::MAX] {
+            assert_eq!(Took::of(long).get().unwrap().as_secs() / 60, 71);
+        }
+        assert_eq!(Took::of(Duration::from_micros(5)).get(), Some(Duration::from_micros(5)));
+        assert_eq!(Took::NEVER.get(), None);
+        assert!(size_of::<Trace>() <= 96, "{}", size_of::<Trace>());
     }
 }

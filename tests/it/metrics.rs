@@ -132,6 +132,9 @@ fn traffic_is_counted_to_the_last_byte_and_a_reload_keeps_it() {
     check(&page, &[attempts(&second, "lockgate_backend_state", "", 1.0)]);
     check(&page, &[web("lockgate_group_available_backends", "", 1.0)]);
     check(&page, &[("lockgate_config_generation".to_owned(), 2.0)]);
+    // What is said at run time counts before the file.
+    lockgate.run(&["maint", &format!("game/web/{}", b2.address())]).expect(0);
+    check(&Page::of(&lockgate), &[attempts(&second, "lockgate_backend_state", "", 2.0)]);
 
     // And gone: nothing of it is left, but what its group's clients met.
     lockgate.write("listeners.d/game.toml", game(&port, &format!("\"{}\"", b1.address())));

@@ -143,9 +143,9 @@ fn health(out: &mut Out<'_>, rows: &[Row<'_>]) -> fmt::Result {
         rows.iter().try_for_each(|row| gauge.set(&row.labels(), u64::from(is(row))))?;
     }
     let mut state =
-        out.gauge("lockgate_backend_state", "As the file has it: 0 ready, 1 drain, 2 maint.")?;
+        out.gauge("lockgate_backend_state", "What the operator wants: 0 ready, 1 drain, 2 maint.")?;
     for row in rows {
-        let number: u64 = match row.backend.config.state {
+        let number: u64 = match row.backend.admin_state() {
             AdminState::Ready => 0,
             AdminState::Drain => 1,
             AdminState::Maint => 2,
