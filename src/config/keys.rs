@@ -64,7 +64,7 @@ tables! {
     /// The top of `lockgate.toml`.
     PROCESS = "`lockgate.toml`": [
         "workers" "watch" "secret" "secret_file" "admin" "limits" "proxy_protocol" "dns" "shutdown" "upgrade" "owners"
-        "defaults"
+        "log" "defaults"
     ];
     ADMIN = "`[admin]` of `lockgate.toml`": ["address" "hosts"];
     LIMITS = "`[limits]` of `lockgate.toml`": [
@@ -73,6 +73,7 @@ tables! {
     PROXY_PROTOCOL = "`[proxy_protocol]` of `lockgate.toml`": ["peers"];
     DNS = "`[dns]` of `lockgate.toml`": ["servers"];
     SHUTDOWN = "`[shutdown]` of `lockgate.toml`": ["deadline" "lame_duck"];
+    LOG = "`[log]` of `lockgate.toml`": ["access" "format"];
     UPGRADE = "`[upgrade]` of `lockgate.toml`": ["deadline" "timeout"];
     DEFAULTS = "`[defaults]` of `lockgate.toml`": ["listener" "group"];
     DEFAULTS_LISTENER = "`[defaults.listener]` of `lockgate.toml`": [

@@ -16,9 +16,11 @@ use crate::policy::route::Domain;
 use crate::policy::sticky::KeyRing;
 
 mod group;
+mod log;
 mod probe;
 
 pub use group::*;
+pub use log::*;
 pub use probe::*;
 
 /// Everything that was read and found good.
@@ -60,6 +62,8 @@ pub struct Process {
     pub upgrade_deadline: Option<Duration>,
     /// How long the new process of an upgrade may take to report, default 60 s.
     pub upgrade_timeout: Duration,
+    /// Where each request leaves a line; `None`, the default, = nowhere.
+    pub access_log: Option<AccessLog>,
     /// `secret` or `secret_file`; `None` = the one in the state directory.
     pub secrets: Option<KeyRing>,
 }

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use super::diagnostic::{Place, shown};
 use super::keys::{self, Keys};
-use super::model::{Limits, Process};
+use super::model::{AccessLog, Limits, LogFormat, Process};
 use super::owners::{self, Owners};
 use super::secret;
-use super::settings::{GroupSettings, HEADER_TIMEOUT, HashKeyUse, ListenerSettings, networks};
+use super::settings::{
+    GroupSettings, HEADER_TIMEOUT, HashKeyUse, ListenerSettings, networks, unknown_name,
+};
 use super::table::{Item, Table};
 use crate::policy::access::Networks;
 
@@ -71,6 +73,7 @@ impl Default for ProcessFile {
                 lame_duck: Duration::ZERO,
                 upgrade_deadline: None,
                 upgrade_timeout: Duration::from_secs(60),
+                access_log: None,
                 secrets: None,
                 watch: false,
             },
@@ -131,6 +134,9 @@ pub(super) fn read(table: &Table<'_>, dir: &Path) -> ProcessFile {
         if let Some(timeout) = upgrade.duration("timeout", UPGRADE_TIMEOUT) {
             file.process.upgrade_timeout = timeout;
         }
+    }
+    if let Some(log) = section(table, "log", &keys::LOG) {
+        file.process.access_log = access_log(&log, dir);
     }
     if let Some(defaults) = section(table, "defaults", &keys::DEFAULTS) {
         if let Some(listener) = section(&defaults, "listener", &keys::DEFAULTS_LISTENER) {
@@ -203,6 +209,34 @@ fn read_limits(table: &Table<'_>, limits: &mut Limits) {
     if let Some(timeout) = table.duration("header_timeout", HEADER_TIMEOUT) {
         limits.header_timeout = timeout;
     }
+}
+
+fn access_log(table: &Table<'_>, dir: &Path) -> Option<AccessLog> {
+    const FORMATS: [&str; 2] = ["json", "combined"];
+    let mut format = LogFormat::Json;
+    if let Some(item) = table.get("format") {
+        match item.string() {
+            Some("json") | None => {}
+            Some("combined") => format = LogFormat::Combined,
+            Some(other) => unknown_name(&item, other, &FORMATS),
+        }
+    }
+    let item = table.get("access")?;
+    let path = match item.string()? {
+        "off" => return None,
+        "stdout" => None,
+        path if path.contains(['/', '.']) && !path.contains('\0') => Some(dir.join(path)),
+        other => {
+            item.error(
+                format!("`access` cannot be {}", shown(other)),
+                "write `\"off\"`, `\"stdout\"`, or the path of a file, such as `\"/var/log/lockgate/access.log\"`",
+            );
+            return None;
+        }
+    };
+    let place = item.notes.source.place(&item.span());
+    let place = format!("{}:{}", place.file.display(), place.line);
+    Some(AccessLog { path, format, place })
 }
 
 fn count(table: &Table<'_>, key: &'static str, low: u64, high: u64) -> Option<usize> {

@@ -101,6 +101,7 @@ pub fn offline(
     };
     let (snapshot, errors) = Snapshot::build(config, secrets, None);
     let shared = Arc::new(Shared {
+        access: Arc::default(),
         live: Live::new(snapshot),
         connections: AtomicUsize::new(0),
         tunnels: AtomicUsize::new(0),

@@ -1,5 +1,6 @@
 //! The control plane: starts the workers, answers the operator, ends it all.
 
+mod access;
 mod activation;
 mod admin;
 pub mod admin_state;

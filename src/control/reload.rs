@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
+use super::access;
 use super::admin_state::AdminStates;
 use super::changes::changes;
 use super::keeper::Keeper;
@@ -390,7 +391,13 @@ impl Running {
     }
 
     /// Puts the next snapshot in the old one's place.
-    async fn apply(&mut self, old: &Snapshot, next: Snapshot, bound: Bound, report: &mut Report) {
+    async fn apply(
+        &mut self,
+        old: &Snapshot,
+        mut next: Snapshot,
+        bound: Bound,
+        report: &mut Report,
+    ) {
         let Bound { sockets, addresses, failed, .. } = bound;
         report.good &= failed.is_empty();
         report.problems.extend(failed);
@@ -406,6 +413,13 @@ impl Running {
         }
         self.prober.follow(&next);
         self.states.apply(&next);
+        if next.process.access_log != old.process.access_log
+            && let Err(problem) = access::follow(&self.shared.access, &next.process)
+        {
+            report.good = false;
+            report.problems.push(problem);
+            next.process.access_log.clone_from(&old.process.access_log);
+        }
         let gone = gone(old, &next);
         self.shared.live.replace(next);
         // A connection that comes before its port is in the snapshot would be

@@ -18,6 +18,7 @@ use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{error, info, warn};
 
+use super::access;
 use super::activation;
 use super::admin::{self, Status};
 use super::admin_state::AdminStates;
@@ -196,7 +197,10 @@ fn prepare(start: Start, launch: Launch<'_>) -> Result<Prepared, String> {
         return Err(bound.failed.first().cloned().unwrap_or_else(|| "no listener".into()));
     }
     let max_connections = process.limits.connections.unwrap_or(affordable(descriptors, probes));
+    let access = Arc::default();
+    access::follow(&access, &process)?;
     let shared = Arc::new(Shared {
+        access,
         live: Live::new(snapshot),
         connections: AtomicUsize::new(0),
         tunnels: AtomicUsize::new(0),
@@ -228,7 +232,7 @@ async fn live(
     let Prepared { process, workers, mut estate, directory, bound, shared, .. } = prepared;
     let Prepared { looked, keeper, troubles, states, .. } = prepared;
     let notifier = Rc::new(Notifier::from_env());
-    let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
+    let mut signals = Signals::new(&shared.access).map_err(|error| format!("signals: {error}"))?;
     let admin = estate.admin(process.admin).await?;
     let status = Rc::new(Status::default());
     status.taken.note(bound.failed.is_empty() && troubles.borrow().is_empty());
@@ -305,7 +309,7 @@ async fn live(
         }
         _ => stop(order, &mut running, &mut crew, &mut signals, &upgrader.notifier).await,
     };
-    upgrader.answered().await;
+    tokio::join!(upgrader.answered(), shared.access.end());
     info!(?ended, "stopped");
     Ok(ended)
 }

@@ -1,12 +1,15 @@
 //! The signals lockgate answers to, handled in the loop like everything else.
+//! USR1 is the access log's alone.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::info;
 
+use super::access;
 use crate::proxy::Order;
+use crate::telemetry::access::AccessLog;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,35 +30,29 @@ pub(super) struct Signals {
     interrupt: Signal,
     quit: Signal,
     hangup: Signal,
-    user1: Signal,
     user2: Signal,
 }
 
 impl Signals {
-    pub(super) fn new() -> io::Result<Signals> {
+    pub(super) fn new(log: &Arc<AccessLog>) -> io::Result<Signals> {
+        access::reopen_on_signal(Arc::clone(log))?;
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hangup: signal(SignalKind::hangup())?,
-            user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
         })
     }
 
     /// The next signal that asks for something.
     pub(super) async fn next(&mut self, deadline: Duration) -> Asked {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return Asked::End(Order::Drain { within: Some(deadline) }),
-                _ = self.interrupt.recv() => return Asked::End(Order::Drain { within: Some(deadline) }),
-                _ = self.quit.recv() => return Asked::End(Order::Drain { within: None }),
-                _ = self.hangup.recv() => return Asked::Reload,
-                _ = self.user2.recv() => return Asked::Upgrade,
-                // Without an answer to it the process would end, and every game
-                // with it.
-                _ = self.user1.recv() => reopen_logs(),
-            }
+        tokio::select! {
+                _ = self.terminate.recv() => Asked::End(Order::Drain { within: Some(deadline) }),
+                _ = self.interrupt.recv() => Asked::End(Order::Drain { within: Some(deadline) }),
+                _ = self.quit.recv() => Asked::End(Order::Drain { within: None }),
+                _ = self.hangup.recv() => Asked::Reload,
+                _ = self.user2.recv() => Asked::Upgrade,
         }
     }
 
@@ -66,9 +63,4 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-/// USR1: whoever rotates log files moves them away first, then asks for new ones.
-fn reopen_logs() {
-    info!(signal = "USR1", "no log file is open: the log goes to standard error");
 }

@@ -72,6 +72,9 @@ pub struct Status {
     #[serde(default)]
     requests: RequestCounts,
     sticky_cookies: StickyCookies,
+    /// Lines of the access log that could not be written.
+    #[serde(default)]
+    access_log_lost: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -325,6 +328,7 @@ impl Asker {
         status.tunnels = self.shared.tunnels.load(Ordering::Relaxed);
         status.held = oldest_first(tally.held);
         status.refused.clone_from(&self.troubles.borrow());
+        status.access_log_lost = self.shared.access.lost();
         status.handed_over = self.handed_over.get().map(unix);
         // Nothing in it can fail to be written.
         serde_json::to_string_pretty(&status).unwrap_or_default()
@@ -408,6 +412,7 @@ fn status(snapshot: &Snapshot, tally: &Tally) -> Status {
         games,
         certificates: certificates(snapshot, OffsetDateTime::now_utc()),
         requests: RequestCounts::from(&snapshot.requests.sum()),
+        access_log_lost: 0,
         sticky_cookies: StickyCookies {
             absent: tally.cookies.absent,
             good: tally.cookies.good,

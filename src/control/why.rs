@@ -29,7 +29,7 @@ struct Told {
     detail: Option<String>,
     received: u64,
     sent: u64,
-    ms: f64,
+    ms: Option<f64>,
     sticky: Option<String>,
     #[serde(default)]
     attempts: Vec<Attempt>,
@@ -92,7 +92,11 @@ pub fn explained(line: &[u8]) -> Result<String, serde_json::Error> {
         let _ = writeln!(out, "  attempt {} at {}: {}", n + 1, attempt.backend, attempt.verdict());
     }
     let (received, sent) = (told.received, told.sent);
-    let _ = writeln!(out, "  body bytes: {received} received, {sent} sent; {} ms in all", told.ms);
+    let _ = write!(out, "  body bytes: {received} received, {sent} sent");
+    match told.ms {
+        Some(took) => drop(writeln!(out, "; {took} ms in all")),
+        None => out.push('\n'),
+    }
     Ok(out)
 }
 

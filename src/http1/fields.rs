@@ -136,6 +136,12 @@ pub enum Known {
     XRealIp,
     /// `X-Forwarded-Client-Srcport`
     XForwardedClientSrcport,
+    /// `X-Request-Id`
+    XRequestId,
+    /// `traceparent` (W3C Trace Context 3.2)
+    Traceparent,
+    /// `tracestate` (W3C Trace Context 3.3)
+    Tracestate,
     /// `X-Accel-Redirect` and its like, `X-Pad`: what a backend says to the proxy before it, not to
     /// the client.
     XAccel,
@@ -163,6 +169,9 @@ impl Known {
             (10, b'c') => Self::Connection.named(name, b"connection"),
             (10, b'k') => Self::KeepAlive.named(name, b"keep-alive"),
             (10, b's') => Self::SetCookie.named(name, b"set-cookie"),
+            (10, b't') => Self::Tracestate.named(name, b"tracestate"),
+            (11, b't') => Self::Traceparent.named(name, b"traceparent"),
+            (12, b'x') => Self::XRequestId.named(name, b"x-request-id"),
             (14, b'c') => Self::ContentLength.named(name, b"content-length"),
             (5, b'x') => Self::XAccel.named(name, b"x-pad"),
             (15..=18, b'x') if name.get(2).is_some_and(|letter| letter | 0x20 == b'a') => {
@@ -221,6 +230,7 @@ impl Known {
                 | Self::XForwardedPort
                 | Self::XRealIp
                 | Self::XForwardedClientSrcport
+                | Self::XRequestId
         )
     }
 }
@@ -246,6 +256,7 @@ pub fn may_be_nominated(known: Known) -> bool {
             | Known::XForwardedPort
             | Known::XForwardedClientSrcport
             | Known::XRealIp
+            | Known::XRequestId
     )
 }
 

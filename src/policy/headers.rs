@@ -6,10 +6,14 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::ops::BitOr;
 
+mod ids;
+
+pub use ids::{is_request_id, trace_id};
+
 /// Which forwarding fields a listener sets. `X-Forwarded-For` is always one of
 /// them.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct ForwardedFields(u8);
+pub struct ForwardedFields(u16);
 
 impl ForwardedFields {
     /// `X-Forwarded-For`: the addresses the request came by, appended to.
@@ -28,10 +32,14 @@ impl ForwardedFields {
     pub const FORWARDED: Self = Self(1 << 6);
     /// `Via`, RFC 9110 7.6.3.
     pub const VIA: Self = Self(1 << 7);
+    /// `X-Request-Id`: the name of the request in every log.
+    pub const REQUEST_ID: Self = Self(1 << 8);
+    /// `traceparent` (W3C Trace Context), where the client sent none.
+    pub const TRACEPARENT: Self = Self(1 << 9);
 
     /// The names a config file may use, in lower case, each at the place of
     /// its bit.
-    pub const NAMES: [&'static str; 8] = [
+    pub const NAMES: [&'static str; 10] = [
         "x-forwarded-for",
         "x-forwarded-proto",
         "x-forwarded-host",
@@ -40,6 +48,8 @@ impl ForwardedFields {
         "x-forwarded-client-srcport",
         "forwarded",
         "via",
+        "x-request-id",
+        "traceparent",
     ];
 
     /// The field of this name, in any case.
@@ -69,9 +79,9 @@ impl ForwardedFields {
 }
 
 impl Default for ForwardedFields {
-    /// For, proto, host, port and real-ip.
+    /// For, proto, host, port, real-ip and request-id.
     fn default() -> Self {
-        Self::FOR.with(Self::PROTO).with(Self::HOST).with(Self::PORT).with(Self::REAL_IP)
+        Self::FOR | Self::PROTO | Self::HOST | Self::PORT | Self::REAL_IP | Self::REQUEST_ID
     }
 }
 
@@ -128,7 +138,8 @@ pub fn may_edit(name: &str) -> bool {
         };
         name.bytes().map(like).eq(known.bytes())
     };
-    is_field_name(name) && !OURS.iter().chain(&ForwardedFields::NAMES).any(same)
+    let mut ours = OURS.iter().chain(&ForwardedFields::NAMES);
+    is_field_name(name) && !ours.any(|known| *known != "traceparent" && same(known))
 }
 
 /// Whether `name` can name a field: a token of RFC 9110 5.6.2.

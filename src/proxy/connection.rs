@@ -28,6 +28,7 @@ use crate::http1::{
     HeadError, HeadLimits, Method, RequestFraming, ResponseFraming, Scan, Version, parse_request,
 };
 use crate::state::Listener;
+use crate::telemetry::line::RequestId;
 
 /// How long a closing connection waits for the client's next byte, and in all,
 /// before what the client still sends is answered with a reset.
@@ -193,11 +194,11 @@ async fn exchange(
         Response::Own(answer) => {
             let head = &request.head;
             let after = send(cx, client, &answer, head.method, head.version, may_stay).await;
-            record::done(cx, Some(&request), place, None, answer.outcome(head.method));
+            record::done(cx, &request, place, None, answer.outcome(head.method));
             after
         }
         Response::Nobody => {
-            record::done(cx, Some(&request), place, None, Outcome::NOBODY);
+            record::done(cx, &request, place, None, Outcome::NOBODY);
             After::Reset
         }
     }
@@ -255,12 +256,12 @@ pub(super) fn head_failure(error: HeadError) -> Failure {
 
 /// Answers what is no request, and ends.
 async fn refuse(cx: Cx<'_>, client: &mut Client, failure: Failure) -> After {
-    let id = cx.worker.request_id();
+    let id = RequestId::Made(cx.worker.request_id());
     respond::log(cx, None, None, &failure, id);
     let answer = respond::error(&failure, id, false);
     client.body_pending = true;
     let after = send(cx, client, &answer, Method::Get, Version::Http11, false).await;
-    record::done(cx, None, None, Some(failure.cause), answer.outcome(Method::Get));
+    record::refused(cx, id, &failure, answer.outcome(Method::Get));
     after
 }
 
@@ -333,8 +334,9 @@ async fn forward_response(
     let place = Some(Place::of(&attempt.route, Some(attempt.picked.group)));
     request.trace.received.set(attempt.upload.content_len());
     if response.status == 101 {
-        record::done(cx, Some(request), place, None, Outcome { status: 101, sent: 0 });
-        return After::Tunnel(Box::new(attempt.into_tunnel(out)));
+        record::done(cx, request, place, None, Outcome { status: 101, sent: 0 });
+        let told = record::tunnel(cx, request, place);
+        return After::Tunnel(Box::new(attempt.into_tunnel(out, told)));
     }
     let framing = match chunked {
         true => Framing::Chunked { trailers: request.head.te_trailers },
@@ -344,7 +346,7 @@ async fn forward_response(
     let whole = attempt.download(cx, request, client, &mut download).await;
     request.trace.received.set(attempt.upload.content_len());
     let outcome = Outcome { status: response.status, sent: download.content_len() };
-    record::done(cx, Some(request), place, None, outcome);
+    record::done(cx, request, place, None, outcome);
     match whole {
         Ok(()) => {
             attempt.release(cx, Instant::now());

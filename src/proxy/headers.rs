@@ -15,6 +15,7 @@ use crate::http1::{
 };
 use crate::policy::headers::{ForwardedFields, write_forwarded};
 use crate::policy::sticky::cookies::without_ours;
+use crate::telemetry::line::hex;
 
 /// Both ways (RFC 6455 4.1 and 4.2.2).
 const UPGRADE: &[u8] = b"Connection: Upgrade\r\nUpgrade: websocket\r\n";
@@ -43,6 +44,9 @@ pub(super) fn write_request(
     let nominated = request.head.nominated;
     let head = request.bytes.filled();
     let cookies = &route.listener.cookies;
+    let begins_trace = forwarded.contains(ForwardedFields::TRACEPARENT)
+        && request.trace_id(Some(edits)).is_none()
+        && !edits.set.iter().any(|(name, _)| name.eq_ignore_ascii_case("traceparent"));
     copy_fields(out, head, &request.fields, |field| {
         let keep = match field.known {
             Known::Other
@@ -56,6 +60,9 @@ pub(super) fn write_request(
             // An HTTP/1.0 client can't wait for a 100 (RFC 9110 10.1.1).
             Known::Expect => request.head.version == Version::Http11,
             Known::Via => !forwarded.contains(ForwardedFields::VIA),
+            Known::XRequestId => !forwarded.contains(ForwardedFields::REQUEST_ID),
+            // What is invalid takes the state with it (W3C Trace Context 4.3).
+            Known::Traceparent | Known::Tracestate => !begins_trace,
             Known::Forwarded => trusted && !forwarded.contains(ForwardedFields::FORWARDED),
             Known::XForwardedProto
             | Known::XForwardedHost
@@ -93,6 +100,9 @@ pub(super) fn write_request(
         (false, true) => {}
     }
     write_forwarding(out, cx, request, route, trusted);
+    if begins_trace {
+        write_traceparent(out, request.begin_trace(cx.worker));
+    }
     push_edits(out, edits);
     out.push(b"\r\n");
 }
@@ -157,12 +167,23 @@ fn write_forwarding(
     if set.contains(ForwardedFields::FORWARDED) {
         write_rfc7239(out, cx, request, trusted);
     }
+    if set.contains(ForwardedFields::REQUEST_ID) {
+        request.id(cx.worker).with_bytes(|id| push_field(out, b"X-Request-Id", id));
+    }
     if set.contains(ForwardedFields::VIA) {
         out.push(b"Via: ");
         push_list(out, request, Known::Via);
         out.push(if request.head.version == Version::Http11 { b"1.1 " } else { b"1.0 " });
         out.push(VIA);
         out.push(b"\r\n");
+    }
+}
+
+/// `traceparent` of a trace that begins here, and is to be recorded.
+fn write_traceparent(out: &mut Buffer, [high, low, parent]: [u64; 3]) {
+    let [high, low, parent] = [high, low, parent].map(hex);
+    for part in [b"traceparent: 00-", &high[..], &low, b"-", &parent, b"-01\r\n"] {
+        out.push(part);
     }
 }
 

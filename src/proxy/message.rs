@@ -1,19 +1,23 @@
 //! A request's head with the bytes it was parsed from, and who sent it.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::buffer::{Buffer, FieldList};
+use super::headers::is_edited;
 use super::trace::Trace;
 use super::worker::{View, Worker};
+use crate::config::{HeaderEdits, Listener};
 use crate::http1::{
     Field, Known, Method, RequestFraming, RequestHead, Span, Target, Version, is_nominated,
 };
 use crate::policy::access::{self, Networks};
+use crate::policy::headers::{ForwardedFields, is_request_id, trace_id};
 use crate::state::Identity;
+use crate::telemetry::line::RequestId;
 
 /// A parsed request head, alive until its response is done.
 #[derive(Debug)]
@@ -27,6 +31,10 @@ pub(super) struct Request {
     pub(super) framed: bool,
     /// Only of one of which something is told.
     id: OnceCell<u64>,
+    /// The one that a trusted peer gave it.
+    given: Cell<Option<Span>>,
+    /// The W3C trace that begins with it: both halves of its id, and the parent's.
+    begun: Cell<Option<[u64; 3]>>,
     pub(super) trace: Trace,
 }
 
@@ -36,8 +44,9 @@ impl Request {
             && head.version == Version::Http11
             && head.framing == RequestFraming::None
             && is_websocket(bytes.filled(), &fields);
-        let (id, trace) = (OnceCell::new(), Trace::new());
-        Request { bytes, fields, head, websocket, framed: true, id, trace }
+        let (id, given, begun) = Default::default();
+        let trace = Trace::new();
+        Request { bytes, fields, head, websocket, framed: true, id, given, begun, trace }
     }
 
     /// The head was written by us; the body comes without HTTP/1's framing.
@@ -46,8 +55,51 @@ impl Request {
     }
 
     /// The id by which log lines and the client's error page name it.
-    pub(super) fn id(&self, worker: &Worker) -> u64 {
-        *self.id.get_or_init(|| worker.request_id())
+    pub(super) fn id(&self, worker: &Worker) -> RequestId<'_> {
+        match self.given.get() {
+            // It was found to be ASCII.
+            Some(id) => RequestId::Given(std::str::from_utf8(self.text(id)).unwrap_or_default()),
+            None => RequestId::Made(*self.id.get_or_init(|| worker.request_id())),
+        }
+    }
+
+    /// Takes the id that the peer gave it, where the listener trusts that peer.
+    pub(super) fn adopt_id(&self, listener: &Listener, peer: IpAddr) {
+        let trusted = &listener.trusted_proxies;
+        if trusted.is_empty()
+            || !listener.forwarded.contains(ForwardedFields::REQUEST_ID)
+            || !trusted.contains(peer)
+        {
+            return;
+        }
+        let given = self.only(Known::XRequestId).map(|field| field.value);
+        self.given.set(given.filter(|value| is_request_id(self.text(*value))));
+    }
+
+    /// The trace it came with, unless the rule removes that.
+    pub(super) fn trace_id(&self, edits: Option<&HeaderEdits>) -> Option<&str> {
+        let field = self.only(Known::Traceparent)?;
+        let edited = edits.is_some_and(|edits| is_edited(edits, b"traceparent"));
+        trace_id(self.text(field.value)).filter(|_| !edited)
+    }
+
+    /// The trace that begins with it.
+    pub(super) fn begin_trace(&self, worker: &Worker) -> [u64; 3] {
+        // None of them is zero: the dice never show it.
+        let begun = self.begun.get().unwrap_or_else(|| [(); 3].map(|()| worker.chance()));
+        self.begun.set(Some(begun));
+        begun
+    }
+
+    /// The id of the trace that began with it.
+    pub(super) fn begun_trace(&self) -> Option<String> {
+        self.begun.get().map(|[high, low, _]| format!("{high:016x}{low:016x}"))
+    }
+
+    /// The field of that meaning, if there is just one.
+    fn only(&self, known: Known) -> Option<&Field> {
+        let mut fields = self.all(known);
+        fields.next().filter(|_| fields.next().is_none())
     }
 
     /// Frees what only the request needs, for a tunnel that may live long.

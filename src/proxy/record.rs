@@ -3,17 +3,25 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::error::Cause;
+use tokio::time::Instant;
+
+use super::error::{Cause, Failure};
 use super::message::{Cx, Request};
 use super::respond::Place;
 use super::trace::{Fault, Stickiness, Trace, Tried};
+use super::tunnel::Told;
 use crate::http1::Version;
 use crate::policy::sticky::Reject;
 use crate::state::Group;
+use crate::telemetry::access::Format;
 use crate::telemetry::counts::{Attempts, Lane, Lanes, Requests, note};
-use crate::telemetry::line::{AttemptLine, FaultLine, RequestLine, Text, TlsLine};
+use crate::telemetry::line::{
+    AttemptLine, Combined, FaultLine, RequestId, RequestLine, Text, TlsLine,
+};
 
 /// How many of a worker's last failed and retried requests can be asked for, and
 /// how many of those that clients failed: who scans must not hide an outage.
@@ -36,10 +44,10 @@ impl Outcome {
     pub(super) const NOBODY: Outcome = Outcome { status: 499, sent: 0 };
 }
 
-/// A request is done; `None`: what came was none.
+/// A request is done.
 pub(super) fn done(
     cx: Cx<'_>,
-    request: Option<&Request>,
+    request: &Request,
     place: Option<Place<'_>>,
     failed: Option<Cause>,
     outcome: Outcome,
@@ -50,18 +58,67 @@ pub(super) fn done(
         Some(place) => &place.listener.requests,
         None => &cx.view.snapshot.requests,
     };
-    let trace = request.map(|request| &request.trace);
-    let failed = failed.or_else(|| trace.and_then(Trace::cause));
-    count(lanes, lane, trace, failed, outcome);
-    let Some(request) = request else { return };
+    let trace = &request.trace;
+    let failed = failed.or_else(|| trace.cause());
+    count(lanes, lane, Some(trace), failed, outcome);
     if let Some(group) = place.and_then(|place| place.group) {
-        count_attempts(group, lane, &request.trace, outcome);
+        count_attempts(group, lane, trace, outcome);
     }
-    if failed.is_some() || request.trace.is_retried() {
-        let told = line(cx, request, place, outcome);
-        let is_clients = failed.is_some_and(Cause::is_clients);
-        cx.worker.recent.keep(is_clients, told.request_id.to_string(), told.json());
+    let recent =
+        (failed.is_some() || trace.is_retried()).then_some(failed.is_some_and(Cause::is_clients));
+    if recent.is_some() || cx.worker.access.is_on() {
+        tell(cx, &line(cx, request, place, outcome), Some(request), recent);
     }
+}
+
+/// What came was no request.
+pub(super) fn refused(cx: Cx<'_>, id: RequestId<'_>, failure: &Failure, outcome: Outcome) {
+    count(&cx.view.snapshot.requests, cx.worker.lane, None, Some(failure.cause), outcome);
+    let fault = Some(told(&Fault::of(failure)));
+    tell(cx, &RequestLine { fault, ..blank(cx, id, outcome) }, None, Some(true));
+}
+
+/// Writes the line for all who read along. `recent`: it can be asked for later;
+/// true: what happened was the client's doing.
+fn tell(cx: Cx<'_>, line: &RequestLine<'_>, request: Option<&Request>, recent: Option<bool>) {
+    cx.worker.access.write(|format, out, clock| {
+        match format {
+            Format::Json => line.write_json(out, clock),
+            Format::Combined => {
+                let more = request.map(combined).unwrap_or_default();
+                line.write_combined(out, clock, more);
+            }
+        }
+        true
+    });
+    if let Some(is_clients) = recent {
+        cx.worker.recent.keep(is_clients, line.request_id.to_string(), line.json());
+    }
+}
+
+fn combined(request: &Request) -> Combined<'_> {
+    let target = request.text(request.head.target);
+    Combined {
+        target: target.get(..LONGEST).unwrap_or(target),
+        referer: request.value_of(b"referer"),
+        user_agent: request.value_of(b"user-agent"),
+    }
+}
+
+/// What will be told of the end of the tunnel that the request became, if
+/// anybody wants to know.
+pub(super) fn tunnel(cx: Cx<'_>, request: &Request, place: Option<Place<'_>>) -> Option<Box<Told>> {
+    let place = place.filter(|_| cx.worker.access.is_on())?;
+    Some(Box::new(Told {
+        access: Rc::clone(&cx.worker.access),
+        id: request.id(cx.worker).into(),
+        generation: cx.view.snapshot.generation,
+        game: Arc::clone(&place.listener.game),
+        client: place.client,
+        peer: cx.peer.address,
+        port: cx.peer.port,
+        since: Instant::now(),
+    }))
 }
 
 fn count(
@@ -118,7 +175,42 @@ fn count_attempt(all: &Requests, counts: &Attempts, tried: &Tried, failed: Optio
     }
 }
 
-/// All there is to tell of it.
+/// What is known of all that comes.
+fn blank<'a>(cx: Cx<'a>, request_id: RequestId<'a>, outcome: Outcome) -> RequestLine<'a> {
+    RequestLine {
+        time: SystemTime::now(),
+        request_id,
+        trace_id: None,
+        generation: cx.view.snapshot.generation,
+        game: None,
+        listener: None,
+        rule: None,
+        group: None,
+        client: cx.peer.address.ip(),
+        peer: cx.peer.address,
+        port: cx.peer.port,
+        method: None,
+        host: None,
+        path: None,
+        protocol: None,
+        tls: cx.peer.tls.as_ref().map(|tls| TlsLine {
+            version: tls.version,
+            cipher: tls.cipher,
+            name: tls.name.as_deref(),
+        }),
+        status: outcome.status,
+        fault: None,
+        received: 0,
+        sent: outcome.sent,
+        took: None,
+        tunnel: None,
+        ended: None,
+        sticky: None,
+        attempts: Vec::new(),
+    }
+}
+
+/// All there is to tell of a request.
 fn line<'a>(
     cx: Cx<'a>,
     request: &'a Request,
@@ -129,17 +221,15 @@ fn line<'a>(
     let rule = place.and_then(|place| place.rule);
     let group = place.and_then(|place| place.group);
     let text = |bytes: &'a [u8]| Text(bytes.get(..LONGEST).unwrap_or(bytes));
+    let edits = rule.map(|rule| &rule.config.request_headers);
+    let begun = request.begun_trace().map(Cow::Owned);
     RequestLine {
-        time: SystemTime::now(),
-        request_id: Cow::Owned(format!("{:016x}", request.id(cx.worker))),
-        generation: cx.view.snapshot.generation,
+        trace_id: begun.or_else(|| request.trace_id(edits).map(Cow::Borrowed)),
         game: place.map(|place| &*place.listener.game),
-        listener: place.map(|place| domain(place)),
+        listener: place.map(|place| &*place.listener.name),
         rule: rule.map(|rule| &*rule.config.path),
         group: group.map(|group| &*group.config.name),
         client: place.map_or(cx.peer.address.ip(), |place| place.client),
-        peer: cx.peer.address,
-        port: cx.peer.port,
         method: Some(text(request.text(request.head.method_name))),
         host: request.authority().map(text),
         path: Some(text(request.path_and_query())),
@@ -148,25 +238,13 @@ fn line<'a>(
             (true, Version::Http10) => "HTTP/1.0",
             (true, _) => "HTTP/1.1",
         }),
-        tls: cx.peer.tls.as_ref().map(|tls| TlsLine {
-            version: tls.version,
-            cipher: tls.cipher,
-            name: tls.name.as_deref(),
-        }),
-        status: outcome.status,
         fault: trace.fault().map(|fault| told(&fault)),
         received: trace.received.get(),
-        sent: outcome.sent,
-        took: trace.start.elapsed(),
+        took: Some(trace.start.elapsed()),
+        tunnel: (outcome.status == 101).then_some("open"),
         sticky: stickiness(trace),
         attempts: group.map(|group| attempts(group, trace)).unwrap_or_default(),
-    }
-}
-
-fn domain(place: Place<'_>) -> Cow<'_, str> {
-    match place.listener.config.domains.first() {
-        Some(domain) => Cow::Owned(domain.to_string()),
-        None => Cow::Borrowed("default"),
+        ..blank(cx, request.id(cx.worker), outcome)
     }
 }
 
@@ -174,7 +252,8 @@ fn told(fault: &Fault) -> FaultLine<'static> {
     FaultLine {
         cause: fault.cause.name(),
         phase: fault.phase.name(),
-        detail: Cow::Owned(fault.detail.clone()),
+        // It may quote what came from the network.
+        detail: Cow::Owned(Text(fault.detail.as_bytes()).of().into_owned()),
     }
 }
 

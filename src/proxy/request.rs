@@ -44,6 +44,7 @@ pub(super) async fn serve<'a>(
         }
     };
     cx.worker.note_game(cx.peer, &listener.game);
+    request.adopt_id(&listener.config, cx.peer.address.ip());
     match route::rule(cx, request, port, listener) {
         Ok(route) => {
             let place = Place::of(&route, route.rule.group.as_deref());

@@ -13,6 +13,7 @@ use crate::config::{HeaderEdits, Redirect};
 use crate::http1::{Method, Version};
 use crate::state::{Group, Listener, Rule};
 use crate::telemetry::failures::FailureLine;
+use crate::telemetry::line::RequestId;
 
 /// A response of lockgate's own.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ pub(super) fn fixed(route: &Route<'_>, status: u16, body: &str) -> Answer {
 
 /// The answer to a request that failed: short, plain, with the id that its log
 /// line has. `Proxy-Status` (RFC 9209) tells a trusted peer the cause.
-pub(super) fn error(failure: &Failure, request_id: u64, trusted: bool) -> Answer {
+pub(super) fn error(failure: &Failure, request_id: RequestId<'_>, trusted: bool) -> Answer {
     let status = failure.status();
     let mut fields = Vec::new();
     match failure.cause {
@@ -90,7 +91,7 @@ pub(super) fn error(failure: &Failure, request_id: u64, trusted: bool) -> Answer
         status,
         fields,
         edits: HeaderEdits::default(),
-        body: format!("{status} {reason}\nrequest id {request_id:016x}\n").into_bytes(),
+        body: format!("{status} {reason}\nrequest id {request_id}\n").into_bytes(),
         // What follows a CONNECT may be meant for a tunnel.
         close: matches!(
             failure.cause,
@@ -152,7 +153,7 @@ pub(super) fn log(
     request: Option<&Request>,
     place: Option<Place<'_>>,
     failure: &Failure,
-    request_id: u64,
+    request_id: RequestId<'_>,
 ) {
     let text = |bytes: &[u8]| {
         let shown = bytes.get(..LOGGED).unwrap_or(bytes);
@@ -188,7 +189,7 @@ pub(super) fn log(
 pub(super) fn log_attempt(cx: Cx<'_>, request: &Request, place: Place<'_>, failure: &Failure) {
     if cx.worker.failures.may_write() {
         tracing::warn!(
-            request_id = format_args!("{:016x}", request.id(cx.worker)),
+            request_id = %request.id(cx.worker),
             cause = %failure.cause,
             phase = %failure.phase.name(),
             detail = failure.detail,

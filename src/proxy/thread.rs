@@ -51,7 +51,10 @@ pub(crate) fn run_worker(
         }
         spawn_local(sweep(Rc::clone(&worker)));
         spawn_local(obey(Rc::clone(&worker), Rc::clone(&tended), messages, orders.clone()));
-        Ok(follow(&worker, &tended, orders).await)
+        let finished = follow(&worker, &tended, orders).await;
+        // What still has a line to write does so when the loop is dropped.
+        worker.access.end();
+        Ok(finished)
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod frames;
 mod last_call;
+mod told;
 mod way;
 
 use std::future::poll_fn;
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 
 use self::frames::{AWAY, Frames, RESTART, close};
 pub(super) use self::last_call::LastCall;
+use self::told::Ending;
+pub(super) use self::told::Told;
 use self::way::Way;
 use super::buffer::Buffer;
 use super::client::Downstream;
@@ -48,10 +51,27 @@ pub(super) struct Tunnel {
     calls: u32,
     /// Its last call came: until then it has time.
     until: Option<Instant>,
+    /// What its line in the access log will say, if it gets one.
+    told: Option<Box<Told>>,
+    ending: Ending,
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        if let Some(told) = &self.told {
+            told.closed(self.up.bytes, self.down.bytes, self.ending);
+        }
+    }
 }
 
 impl Tunnel {
-    pub(super) fn new(upstream: Upstream, place: Held, head: Buffer, timeout: Duration) -> Tunnel {
+    pub(super) fn new(
+        upstream: Upstream,
+        place: Held,
+        head: Buffer,
+        timeout: Duration,
+        told: Option<Box<Told>>,
+    ) -> Tunnel {
         Tunnel {
             upstream,
             place,
@@ -61,6 +81,8 @@ impl Tunnel {
             timeout,
             calls: 0,
             until: None,
+            told,
+            ending: Ending::Cut,
         }
     }
 
@@ -80,8 +102,14 @@ impl Tunnel {
         .await;
         let mut silence = Silence::new(self.timeout);
         let ended = poll_fn(|task| self.poll(task, worker, client, &mut silence)).await;
-        if ended.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::TimedOut) {
-            self.upstream.reset();
+        match &ended {
+            Ok(()) if self.until.is_some() => self.ending = Ending::Stopping,
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => self.ending = Ending::Silence,
+            Err(_) => {
+                self.ending = Ending::Reset;
+                self.upstream.reset();
+            }
         }
         ended
     }
@@ -131,6 +159,9 @@ impl Tunnel {
         } else {
             self.poll_down(task, client)?;
             self.poll_up(task, client)?;
+        }
+        if self.ending == Ending::Cut {
+            self.ending = Ending::first(self.up.is_heard(), self.down.is_heard());
         }
         if self.up.passed_on && self.down.passed_on {
             return Poll::Ready(Ok(()));

@@ -22,6 +22,7 @@ use super::verified::Verified;
 use crate::policy::balance::Cursor;
 use crate::policy::sticky::Seconds;
 use crate::state::{Group, Live, Snapshot};
+use crate::telemetry::access::{AccessBuffer, AccessLog};
 use crate::telemetry::counts::Lane;
 use crate::telemetry::failures::FailureLog;
 
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub connections: AtomicUsize,
     /// Tunnels of all workers, whatever became of their backends.
     pub tunnels: AtomicUsize,
+    /// Where each request leaves a line, if it does.
+    pub access: Arc<AccessLog>,
     /// The most of them.
     pub max_connections: usize,
     /// How many workers there are.
@@ -98,6 +101,8 @@ pub(super) struct Worker {
     pub(super) recent: Recent,
     /// How many requests each has at the moment.
     pub(super) in_flight: InFlight,
+    /// Its part of the access log.
+    pub(super) access: Rc<AccessBuffer>,
     date: RefCell<(u64, String)>,
 }
 
@@ -106,6 +111,7 @@ impl Worker {
     pub(super) fn new(index: usize, shared: Arc<Shared>) -> Worker {
         let seed = seed(index);
         let lane = Lane { index, of: shared.workers };
+        let access = Rc::new(AccessBuffer::new(Arc::clone(&shared.access)));
         Worker {
             view: RefCell::new(Rc::new(View { snapshot: shared.live.load() })),
             places: RefCell::default(),
@@ -130,6 +136,7 @@ impl Worker {
             lane,
             recent: Recent::default(),
             in_flight: InFlight::default(),
+            access,
             date: RefCell::default(),
         }
     }

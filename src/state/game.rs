@@ -30,6 +30,8 @@ pub struct Game {
 pub struct Listener {
     /// The drop-in it stands in.
     pub game: Arc<str>,
+    /// Its first domain, as logs name it; `default` where it has none.
+    pub name: Box<str>,
     /// Its settings.
     pub config: Arc<config::Listener>,
     /// Path prefix → index into [`Listener::rules`].
@@ -158,7 +160,9 @@ impl Listener {
         let paths =
             config.rule_table().map_err(|index| format!("rule {} repeats a path", index + 1))?;
         let cookies = cookies(&rules);
-        Ok(Listener { game, config, paths, rules, identity, cookies, requests })
+        let name = config.domains.first().map_or_else(|| "default".to_owned(), ToString::to_string);
+        let name = name.into_boxed_str();
+        Ok(Listener { game, name, config, paths, rules, identity, cookies, requests })
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use super::line::RequestId;
+
 /// Lines a worker writes in one second.
 pub(crate) const LINES_PER_SECOND: u32 = 100;
 
@@ -16,7 +18,7 @@ pub(crate) const LINES_PER_SECOND: u32 = 100;
 #[derive(Debug)]
 pub(crate) struct FailureLine<'a> {
     /// The id in the body the client got.
-    pub request_id: u64,
+    pub request_id: RequestId<'a>,
     /// The status the client got; 499 if it was gone.
     pub status: u16,
     /// The name of the cause.
@@ -86,7 +88,7 @@ impl FailureLine<'_> {
     fn emit(&self) {
         let detail: Option<&str> = if self.detail.is_empty() { None } else { Some(&self.detail) };
         warn!(
-            request_id = format_args!("{:016x}", self.request_id),
+            request_id = %self.request_id,
             status = self.status,
             cause = %self.cause,
             phase = %self.phase,

@@ -1,5 +1,7 @@
 //! Numbers and logs: written by all, reading none.
 
+pub(crate) mod access;
 pub mod counts;
 pub(crate) mod failures;
+mod json;
 pub(crate) mod line;

@@ -163,7 +163,9 @@ fn what_is_explained_is_what_happens() {
         let seen = backend.requests().last().unwrap().fields();
         for field in told["to_backend"].as_array().unwrap() {
             let pair = ["name", "value"].map(|key| field[key].as_str().unwrap().to_owned());
-            let has = seen.iter().any(|(name, value)| [name, value] == [&pair[0], &pair[1]]);
+            // What is another each time is shown as such.
+            let same = |value: &String| *value == pair[1] || pair[1] == "…";
+            let has = seen.iter().any(|(name, value)| *name == pair[0] && same(value));
             assert_eq!(has, field["set"], "{pair:?} {seen:?}");
         }
         assert_eq!(response.values("x-out").len(), usize::from(by == "B3" && name == "a.test"));

@@ -320,6 +320,7 @@ fn nothing_unasked_is_added() {
         "x-forwarded-port",
         "x-forwarded-proto",
         "x-real-ip",
+        "x-request-id",
     ];
     assert_eq!(names, expected);
 }

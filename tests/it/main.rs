@@ -10,6 +10,7 @@
     reason = "a test that cannot go on fails by panicking"
 )]
 
+mod access_log;
 mod admin_address;
 mod answers;
 mod architecture;

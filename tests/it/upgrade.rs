@@ -457,3 +457,29 @@ fn systemd_is_told_which_process_it_is() {
     systemd.set_nonblocking(true).unwrap();
     assert!(systemd.recv(&mut [0]).is_err(), "it was told once");
 }
+
+/// Whole lines, whichever process writes them.
+#[test]
+fn both_processes_write_to_one_access_log() {
+    let b1 = Backend::named("B1");
+    let (setup, port) = site(&b1);
+    let setup = setup.process("[log]\naccess = \"access.log\"\n");
+    let family = Family::of(&setup);
+    let mut lockgate = setup.start();
+    let mut kept = Client::plain(port.number());
+    kept.get("a.test", "/1").expect(200);
+    let heir = upgrade(&lockgate);
+    Client::plain(port.number()).get("a.test", "/new").expect(200);
+    kept.get("a.test", "/old").expect(200);
+    assert_eq!(lockgate.exit_code(), 0);
+    kill_process(Pid::from_raw(i32::try_from(heir).unwrap()).unwrap(), Signal::TERM).unwrap();
+    family.wait_for(&[]);
+    let text = std::fs::read_to_string(setup.path().join("access.log")).unwrap();
+    let mut paths: Vec<String> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect(line))
+        .map(|line| line["path"].as_str().unwrap().to_owned())
+        .collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["/1", "/new", "/old"]);
+}

@@ -1,6 +1,7 @@
 //! `lockgate.toml`.
 
 use super::*;
+use crate::config::LogFormat;
 
 /// What is said of `lockgate.toml` with this text, beside a good game.
 fn process_says(text: &str) -> Vec<String> {
@@ -48,6 +49,7 @@ fn every_key_of_lockgate_toml_arrives() {
         shutdown = { deadline = \"0s\", lame_duck = \"1h\" }\n\
         upgrade = { deadline = \"2h\", timeout = \"3s\" }\n\
         proxy_protocol = { peers = [\"10.0.0.0/8\", \"fd00::1\"] }\n\
+        log = { access = \"a.log\", format = \"combined\" }\n\
         [defaults.listener]\nidle_timeout = \"15s\"\nmax_body = \"1MiB\"\ntrusted_proxies = [\"10.0.0.0/8\"]\ntls = \"1.3\"\n\
         [defaults.group]\nbalance = \"rr\"\nkeepalive = false\nresponse_timeout = \"7s\"\n";
     let own = smallest() + "balance = \"p2c\"\n";
@@ -67,6 +69,10 @@ fn every_key_of_lockgate_toml_arrives() {
     assert_eq!((limits.header_size, limits.headers, limits.uri), (1024, 10, 256));
     assert_eq!(limits.connections, Some(5));
     assert_eq!((limits.handshake_timeout.as_secs(), limits.header_timeout.as_secs()), (1, 2));
+    let log = process.access_log.as_ref().unwrap();
+    let place = format!("{}:7", dir.path().join("lockgate.toml").display());
+    assert_eq!((log.path.clone(), &log.place), (Some(dir.path().join("a.log")), &place));
+    assert_eq!(log.format, LogFormat::Combined);
     let [a, b] = [0, 1].map(|at| &config.games[at]);
     assert_eq!(a.listeners[0].idle_timeout.as_secs(), 15);
     assert!(a.listeners[0].trusted_proxies.contains("10.1.1.1".parse().unwrap()));
@@ -118,6 +124,8 @@ fn a_bad_lockgate_toml_leaves_no_config() {
             "[defaults.listener]\nidle_timeout = \"x\"",
             "lockgate.toml:2:16 error `idle_timeout`: `x` is not a duration",
         ),
+        ("[log]\naccess = \"on\"", "lockgate.toml:2:10 error `access` cannot be `on`"),
+        ("[log]\nformat = \"clf\"", "lockgate.toml:2:10 error `format` cannot be `clf`"),
         ("[proxy_protocol]\npeers = []", "lockgate.toml:2:9 error `peers` is an empty list"),
         (
             "[proxy_protocol]",

@@ -9,7 +9,7 @@ use super::super::{
 use super::request;
 
 /// Every name we know, as RFCs write it, with whether something resembling it is a shadow.
-const NAMES: [(&str, Known, bool); 31] = [
+const NAMES: [(&str, Known, bool); 34] = [
     ("Host", Known::Host, false),
     ("Content-Length", Known::ContentLength, true),
     ("Transfer-Encoding", Known::TransferEncoding, true),
@@ -35,6 +35,9 @@ const NAMES: [(&str, Known, bool); 31] = [
     ("X-Forwarded-Port", Known::XForwardedPort, true),
     ("X-Real-IP", Known::XRealIp, true),
     ("X-Forwarded-Client-Srcport", Known::XForwardedClientSrcport, true),
+    ("X-Request-Id", Known::XRequestId, true),
+    ("Traceparent", Known::Traceparent, false),
+    ("Tracestate", Known::Tracestate, false),
     ("X-Pad", Known::XAccel, false),
     ("X-Accel-Redirect", Known::XAccel, false),
     ("X-Accel-Expires", Known::XAccel, false),
@@ -156,6 +159,7 @@ fn what_connection_may_not_remove() {
         "X-Forwarded-Port",
         "X-Forwarded-Client-Srcport",
         "X-Real-IP",
+        "X-Request-Id",
     ];
     for (name, known, _) in NAMES {
         assert_eq!(may_be_nominated(known), !kept.contains(&name), "{name}");

@@ -23,6 +23,8 @@ fn forwarded_fields_by_name() {
         ForwardedFields::CLIENT_SRCPORT,
         ForwardedFields::FORWARDED,
         ForwardedFields::VIA,
+        ForwardedFields::REQUEST_ID,
+        ForwardedFields::TRACEPARENT,
     ];
     for (name, field) in ForwardedFields::NAMES.iter().zip(consts) {
         assert_eq!(ForwardedFields::parse_name(name), Some(field), "{name}");
@@ -53,6 +55,7 @@ fn forwarded_fields_default() {
         "x-forwarded-host",
         "x-forwarded-port",
         "x-real-ip",
+        "x-request-id",
     ];
     assert_eq!(names, want);
 }

@@ -24,6 +24,7 @@ pub(super) fn to_backend(
     group: &Group,
 ) -> Vec<FieldChange> {
     let mut out = Buffer::small();
+    request.adopt_id(&route.listener.config, cx.peer.address.ip());
     headers::write_request(&mut out, cx, request, route, group.config.keepalive);
     let mut sent: Vec<(String, String)> = request
         .fields
@@ -36,11 +37,18 @@ pub(super) fn to_backend(
             Some(at) => {
                 sent.remove(at);
             }
+            None if is_made(request, &line.0) => changes.push(set((line.0, VARIES.to_owned()))),
             None => changes.push(set(line)),
         }
     }
     let removed = sent.into_iter().map(|(name, value)| FieldChange { set: false, name, value });
     removed.chain(changes).collect()
+}
+
+/// Whether the field's value is made anew for each request.
+fn is_made(request: &Request, name: &str) -> bool {
+    let begins = || name.eq_ignore_ascii_case("traceparent") && request.begun_trace().is_some();
+    name.eq_ignore_ascii_case("x-request-id") || begins()
 }
 
 /// What the client gets beside what the backend at `served` answers.

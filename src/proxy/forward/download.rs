@@ -16,7 +16,7 @@ use crate::proxy::headers::Additions;
 use crate::proxy::message::{Cx, Request};
 use crate::proxy::respond::{self, Place};
 use crate::proxy::sticky::SetCookie;
-use crate::proxy::tunnel::Tunnel;
+use crate::proxy::tunnel::{Told, Tunnel};
 use crate::proxy::upstream::Upstream;
 
 /// The response did not reach the client whole.
@@ -138,9 +138,9 @@ impl Attempt<'_> {
     }
 
     /// The backend switched protocols: what is left is a tunnel.
-    pub(in crate::proxy) fn into_tunnel(self, head: Buffer) -> Tunnel {
+    pub(in crate::proxy) fn into_tunnel(self, head: Buffer, told: Option<Box<Told>>) -> Tunnel {
         let timeout = self.route.tunnel_timeout(self.picked.group);
-        Tunnel::new(self.upstream, self.picked.keep(), head, timeout)
+        Tunnel::new(self.upstream, self.picked.keep(), head, timeout, told)
     }
 
     /// The response is complete: keeps the connection for the next request if

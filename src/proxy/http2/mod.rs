@@ -41,6 +41,7 @@ use super::respond::{self, Answer, Place};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::http1::{self, HeadLimits, ResponseFraming};
+use crate::telemetry::line::RequestId;
 
 /// Requests at once on a connection (CLB: 128).
 const STREAMS: u32 = 128;
@@ -331,13 +332,13 @@ fn exchange<'a>(
                 Response::Own(answer) => {
                     let method = request.head.method;
                     let end = send(cx, &mut client, &answer, method);
-                    record::done(cx, Some(request), place, None, answer.outcome(method));
+                    record::done(cx, request, place, None, answer.outcome(method));
                     client.decline_rest().await;
                     Forwarded::End(end)
                 }
                 Response::Nobody => {
                     client.reset(Reason::CANCEL);
-                    record::done(cx, Some(request), place, None, Outcome::NOBODY);
+                    record::done(cx, request, place, None, Outcome::NOBODY);
                     Forwarded::End(End::Abandoned)
                 }
             }
@@ -357,10 +358,10 @@ fn exchange<'a>(
 
 /// Answers what is no request.
 fn refuse(cx: Cx<'_>, client: &mut Stream, failure: &Failure) -> End {
-    let id = cx.worker.request_id();
+    let id = RequestId::Made(cx.worker.request_id());
     respond::log(cx, None, None, failure, id);
     let answer = respond::error(failure, id, false);
-    record::done(cx, None, None, Some(failure.cause), answer.outcome(http1::Method::Get));
+    record::refused(cx, id, failure, answer.outcome(http1::Method::Get));
     send(cx, client, &answer, http1::Method::Get)
 }
 
@@ -401,7 +402,7 @@ async fn forward_response(
         let failure = failure.at(attempt.picked.backend);
         let place = Some(Place::of(&attempt.route, Some(attempt.picked.group)));
         respond::log(cx, Some(request), place, &failure, request.id(cx.worker));
-        record::done(cx, Some(request), place, None, Outcome::NOBODY);
+        record::done(cx, request, place, None, Outcome::NOBODY);
         client.reset(Reason::INTERNAL_ERROR);
         return Forwarded::End(End::Finished);
     };
@@ -419,16 +420,17 @@ async fn forward_response(
         respond::log(cx, Some(request), place, &failure, id);
         let answer = respond::error(&failure, id, false);
         let method = request.head.method;
-        record::done(cx, Some(request), place, None, answer.outcome(method));
+        record::done(cx, request, place, None, answer.outcome(method));
         return Forwarded::End(send(cx, client, &answer, method));
     }
     if client.send_head(head, bodiless && !tunnel).is_err() {
-        record::done(cx, Some(request), place, Some(Cause::ClientGone), Outcome::NOBODY);
+        record::done(cx, request, place, Some(Cause::ClientGone), Outcome::NOBODY);
         return Forwarded::End(End::Abandoned);
     }
     if tunnel {
-        record::done(cx, Some(request), place, None, Outcome { status, sent: 0 });
-        let tunnel = Box::new(attempt.into_tunnel(Buffer::none()));
+        record::done(cx, request, place, None, Outcome { status, sent: 0 });
+        let told = record::tunnel(cx, request, place);
+        let tunnel = Box::new(attempt.into_tunnel(Buffer::none(), told));
         request.forget_head();
         return Forwarded::Tunnel(tunnel);
     }
@@ -441,7 +443,7 @@ async fn forward_response(
     let whole = attempt.download(cx, request, client, &mut download).await;
     request.trace.received.set(attempt.upload.content_len());
     let outcome = Outcome { status, sent: download.content_len() };
-    record::done(cx, Some(request), place, None, outcome);
+    record::done(cx, request, place, None, outcome);
     let end = match whole {
         Ok(()) => {
             attempt.release(cx, Instant::now());

@@ -31,6 +31,8 @@ pub(super) struct Way {
     pub(super) passed_on: bool,
     /// Something moved since this was last cleared.
     pub(super) moved: bool,
+    /// So many bytes of the source's went to the sink.
+    pub(super) bytes: u64,
     /// What the source said, as far as the sink has it.
     frames: Frames,
     pass: Pass,
@@ -46,6 +48,7 @@ impl Way {
             ended: false,
             passed_on: false,
             moved: false,
+            bytes: 0,
             frames,
             pass: Pass::All,
             closed: false,
@@ -70,6 +73,7 @@ impl Way {
                 self.head.consume(of_head);
                 self.frames.advance(input.get(..n - of_head).unwrap_or_default());
                 source.consume(n - of_head);
+                self.bytes += (n - of_head) as u64;
                 self.moved = true;
                 continue;
             }
@@ -154,7 +158,11 @@ impl Way {
                 };
                 let n = match passing.is_empty() {
                     true => input.len(),
-                    false => ready!(sink.poll_write(task, passing, &[], false))?,
+                    false => {
+                        let n = ready!(sink.poll_write(task, passing, &[], false))?;
+                        self.bytes += n as u64;
+                        n
+                    }
                 };
                 self.frames.advance(input.get(..n).unwrap_or_default());
                 source.consume(n);

@@ -279,6 +279,12 @@ impl Lockgate {
         &self.listening
     }
 
+    /// What it prints next, after `ready`.
+    #[track_caller]
+    pub(crate) fn next_line(&self) -> String {
+        self.stdout.recv_timeout(DEADLINE).expect("a line on standard output")
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
