@@ -19,7 +19,9 @@ use crate::control::handover::{Heir, Launch};
 use crate::control::reload::{Options, Report};
 use crate::control::server::Occasion;
 use crate::control::status::Status;
-use crate::control::{client, demo, explain, last_good, secret, server, why};
+use crate::control::tail::client as tail;
+use crate::control::terminal::colours;
+use crate::control::{client, demo, explain, last_good, secret, server, top, why};
 
 /// An HTTP and HTTPS reverse proxy for many games on one address
 #[derive(Debug, Parser)]
@@ -107,6 +109,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What happens now, by group and backend: rates, failures, latencies
+    Top(top::Wanted),
+    /// Requests as they end, one a line
+    Tail(tail::Wanted),
     /// What would become of a request, and why; asks the running process
     Explain(Explain),
     /// The secret that signs sticky cookies
@@ -192,6 +198,8 @@ pub fn main() -> ExitCode {
             state::set(&cli, on, (!as_written).then_some(AdminState::Ready), None)
         }
         Command::Status { json } => status(&cli, json),
+        Command::Top(ref wanted) => said(top::top(&cli.state(), wanted)),
+        Command::Tail(ref wanted) => said(tail::tail(&cli.state(), wanted)),
         Command::Explain(ref asked) => explain(&cli, asked),
         Command::Secret { command: SecretCommand::Rotate { after } } => rotate(&cli, after),
     };
@@ -206,6 +214,10 @@ impl Cli {
             None if Path::new("listeners.d").is_dir() => PathBuf::from("."),
             None => PathBuf::from("/etc/lockgate"),
         }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.state_dir(&self.config_dir())
     }
 
     fn state_dir(&self, config_dir: &Path) -> PathBuf {
@@ -460,6 +472,10 @@ fn rotate(cli: &Cli, after: Option<Duration>) -> ExitCode {
     }
 }
 
+fn said(done: Result<(), String>) -> ExitCode {
+    done.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
 fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
@@ -473,7 +489,7 @@ fn show<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
     let mut err = io::stderr().lock();
     for diagnostic in diagnostics {
         // Without a standard error there is nowhere to complain.
-        let _ = writeln!(err, "{}\n", diagnostic.render(colors(&err)));
+        let _ = writeln!(err, "{}\n", diagnostic.render(colours(&err)));
     }
 }
 
@@ -481,8 +497,4 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     // As in `show`.
     let _ = writeln!(io::stderr().lock(), "error: {error}");
     ExitCode::from(FAILED)
-}
-
-fn colors(terminal: &impl io::IsTerminal) -> bool {
-    terminal.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

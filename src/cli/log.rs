@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
+use crate::control::terminal::colours;
+
 /// Lines that wait for whoever reads the log; more are dropped.
 const LOG_LINES: usize = 8192;
 
@@ -19,7 +21,7 @@ pub(super) fn start() -> WorkerGuard {
     tracing_subscriber::fmt()
         .with_writer(writer)
         .with_target(false)
-        .with_ansi(super::colors(&io::stderr()))
+        .with_ansi(colours(&io::stderr()))
         .log_internal_errors(false)
         .init();
     guard

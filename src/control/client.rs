@@ -1,6 +1,6 @@
 //! Asks the running process over its admin socket.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -70,17 +70,8 @@ pub fn recall(state_dir: &Path, request_id: &str) -> Result<Vec<u8>, String> {
 }
 
 fn ask_at(socket: &Path, method: &str, target: &str, body: &[u8]) -> Result<Vec<u8>, String> {
-    let failed = |error: io::Error| {
-        let why = match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                "no lockgate runs on this state directory: start one, or name its directory with --state"
-            }
-            io::ErrorKind::PermissionDenied => "run this as the user lockgate runs as, or as root",
-            _ => "is this the state directory of a running lockgate?",
-        };
-        format!("{}: {error}: {why}", socket.display())
-    };
-    let mut stream = UnixStream::connect(socket).map_err(failed)?;
+    let failed = |error: io::Error| failed(socket, &error);
+    let mut stream = connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
     let mut request = format!(
         "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
@@ -102,4 +93,44 @@ fn ask_at(socket: &Path, method: &str, target: &str, body: &[u8]) -> Result<Vec<
         200 => Ok(body),
         _ => Err(String::from_utf8_lossy(&body).trim().to_owned()),
     }
+}
+
+fn connect(socket: &Path) -> Result<UnixStream, String> {
+    UnixStream::connect(socket).map_err(|error| failed(socket, &error))
+}
+
+fn failed(socket: &Path, error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            "no lockgate runs on this state directory: start one, or name its directory with --state"
+        }
+        io::ErrorKind::PermissionDenied => "run this as the user lockgate runs as, or as root",
+        _ => "is this the state directory of a running lockgate?",
+    };
+    format!("{}: {error}: {why}", socket.display())
+}
+
+/// What the running process goes on sending, after the head of a good answer.
+pub(super) fn open(state_dir: &Path, target: &str) -> Result<BufReader<UnixStream>, String> {
+    let socket = socket_of(state_dir);
+    let failed = |error: io::Error| failed(&socket, &error);
+    let mut stream = connect(&socket)?;
+    // Of this version: the body ends with the connection and has no frames.
+    let request = format!("GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(failed)?;
+    let mut answer = BufReader::new(stream);
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if answer.read_until(b'\n', &mut head).map_err(failed)? == 0 {
+            return Err(format!("{}: lockgate ended before it answered", socket.display()));
+        }
+    }
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut parsed = httparse::Response::new(&mut fields);
+    if parsed.parse(&head).is_ok() && parsed.code == Some(200) {
+        return Ok(answer);
+    }
+    let mut why = Vec::new();
+    answer.read_to_end(&mut why).map_err(failed)?;
+    Err(String::from_utf8_lossy(&why).trim().to_owned())
 }

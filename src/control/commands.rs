@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -28,6 +28,7 @@ use super::check_status;
 use super::explain;
 use super::metrics;
 use super::reload::{Options, Report};
+use super::tail;
 
 /// What is asked of the process, and where the answer goes.
 #[derive(Debug)]
@@ -201,14 +202,23 @@ async fn connection(stream: UnixStream, commander: mpsc::Sender<Command>, status
 async fn respond(
     request: Request<Incoming>,
     commander: &mpsc::Sender<Command>,
-    status: &Status,
-) -> Response<Full<Bytes>> {
+    status: &Rc<Status>,
+) -> Response<Either<Full<Bytes>, tail::Lines>> {
     let request = match (request.method(), request.uri().path()) {
-        (&Method::POST, explain::TARGET) => return response(explained(request, status).await),
-        (&Method::GET, "/metrics") => return measured(&request, status).await,
+        (&Method::POST, explain::TARGET) => {
+            return response(explained(request, status).await).map(Either::Left);
+        }
+        (&Method::GET, "/metrics") => return measured(&request, status).await.map(Either::Left),
+        (&Method::GET, tail::TARGET) => {
+            let query = request.uri().query().unwrap_or_default();
+            return match tail::subscribe(query, Rc::clone(status)).await {
+                Ok(lines) => Response::new(Either::Right(lines)),
+                Err(why) => response((StatusCode::BAD_REQUEST, why.into())).map(Either::Left),
+            };
+        }
         _ => &request,
     };
-    response(obeyed(request, commander, status).await)
+    response(obeyed(request, commander, status).await).map(Either::Left)
 }
 
 async fn measured(request: &Request<Incoming>, status: &Status) -> Response<Full<Bytes>> {
@@ -291,7 +301,7 @@ async fn obeyed(
         },
         _ => (
             StatusCode::NOT_FOUND,
-            b"404 there are GET /status.json, /status, /metrics, /state and /request.json?ID, POST /explain, \
+            b"404 there are GET /status.json, /status, /metrics, /tail, /state and /request.json?ID, POST /explain, \
               /reload, /upgrade and /state\n"
                 .to_vec(),
         ),

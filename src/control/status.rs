@@ -294,6 +294,16 @@ impl Asker {
         &self.shared
     }
 
+    /// Those that are asked.
+    pub(super) fn workers(&self) -> &[mpsc::UnboundedSender<Message>] {
+        &self.workers
+    }
+
+    /// A new process serves.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.handed_over.get().is_some()
+    }
+
     /// A new process serves from now on.
     pub(super) fn hand_over(&self) {
         self.handed_over.set(Some(SystemTime::now()));

@@ -9,7 +9,8 @@
 //!    [`forward`] is one such attempt, over a connection of the [`pool`],
 //! 6. [`respond`] answers what lockgate answers itself.
 //!
-//! What was noted of it on the way ([`trace`]) is told when it is done ([`record`]).
+//! What was noted of it on the way ([`trace`]) is told when it is done ([`record`]),
+//! also to those who read along ([`tail`]).
 //!
 //! [`body`] moves bodies, [`tunnel`] what follows a switch of protocols, [`headers`]
 //! writes heads, [`mod@error`] lists what can go wrong, [`mod@explain`] asks all of
@@ -39,6 +40,7 @@ mod verified;
 mod respond;
 
 mod record;
+mod tail;
 mod trace;
 
 mod body;
@@ -72,6 +74,7 @@ pub(crate) use explain::{Ask, explain};
 pub(crate) use players::{Sketch, WINDOW};
 pub(crate) use registry::Holding;
 pub(crate) use sticky::CookieCounts;
+pub(crate) use tail::{Filter, Reader, Statuses};
 pub(crate) use thread::run_worker;
 pub(crate) use worker::Shared;
 
@@ -104,6 +107,8 @@ pub(crate) enum Message {
     Census(oneshot::Sender<Census>),
     /// What was told of the request of this id, if it failed or was retried?
     Recall(Arc<str>, oneshot::Sender<Option<String>>),
+    /// Tell this one of requests that are done, from now on.
+    Tail(Reader, oneshot::Sender<()>),
     /// Give me second handles of all sockets that you accept on (`None`: that
     /// fails).
     Sockets(oneshot::Sender<Option<Vec<OwnedFd>>>),

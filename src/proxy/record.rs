@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::error::{Cause, Failure};
 use super::message::{Cx, Request};
 use super::respond::Place;
+use super::tail::{Attempted, Seen};
 use super::trace::{Fault, Stickiness, Trace, Tried};
 use super::tunnel::Told;
 use crate::http1::Version;
@@ -63,6 +64,9 @@ pub(super) fn done(
     count(lanes, lane, Some(trace), failed, outcome);
     if let Some(group) = place.and_then(|place| place.group) {
         count_attempts(group, lane, trace, outcome);
+    }
+    if cx.worker.readers.are_there() {
+        show(cx, request, place, failed, outcome);
     }
     let recent =
         (failed.is_some() || trace.is_retried()).then_some(failed.is_some_and(Cause::is_clients));
@@ -173,6 +177,38 @@ fn count_attempt(all: &Requests, counts: &Attempts, tried: &Tried, failed: Optio
         counts.header.add(header);
         all.header.add(header);
     }
+}
+
+/// To those who read along.
+fn show(
+    cx: Cx<'_>,
+    request: &Request,
+    place: Option<Place<'_>>,
+    failed: Option<Cause>,
+    outcome: Outcome,
+) {
+    let group = place.and_then(|place| place.group);
+    let trace = &request.trace;
+    let seen = Seen {
+        game: place.map(|place| &*place.listener.game),
+        group: group.map(|group| &*group.config.name),
+        status: outcome.status,
+        cause: failed.map(Cause::name),
+        took: trace.start.elapsed(),
+        path: request.path_and_query(),
+    };
+    let attempted = || {
+        let mut attempted: Vec<Attempted<'_>> = Vec::new();
+        let Some(group) = group else { return attempted };
+        let name = |tried: &Tried| Some(&*group.backends.get(tried.place())?.config.name);
+        trace.each_earlier(|tried, fault| {
+            attempted.extend(name(tried).map(|name| (name, Some(fault.cause.name()))));
+        });
+        // Why the last one failed is why the request did.
+        attempted.extend(trace.last().as_ref().and_then(name).map(|name| (name, None)));
+        attempted
+    };
+    cx.worker.readers.tell(&seen, attempted, || line(cx, request, place, outcome).json());
 }
 
 /// What is known of all that comes.

@@ -126,6 +126,10 @@ async fn obey(
             Message::Recall(id, reply) => {
                 let _ = reply.send(worker.recent.find(&id));
             }
+            Message::Tail(reader, known) => {
+                worker.readers.add(reader);
+                let _ = known.send(());
+            }
             Message::Sockets(reply) => {
                 let _ = reply.send(second_handles(&tended));
             }

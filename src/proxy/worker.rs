@@ -17,6 +17,7 @@ use super::pool::Pool;
 use super::record::Recent;
 use super::registry::Registry;
 use super::sticky::StickyCounts;
+use super::tail::Readers;
 use super::tunnel::LastCall;
 use super::verified::Verified;
 use crate::policy::balance::Cursor;
@@ -103,6 +104,8 @@ pub(super) struct Worker {
     pub(super) in_flight: InFlight,
     /// Its part of the access log.
     pub(super) access: Rc<AccessBuffer>,
+    /// Who reads along.
+    pub(super) readers: Readers,
     date: RefCell<(u64, String)>,
 }
 
@@ -137,6 +140,7 @@ impl Worker {
             recent: Recent::default(),
             in_flight: InFlight::default(),
             access,
+            readers: Readers::default(),
             date: RefCell::default(),
         }
     }

@@ -5,3 +5,4 @@ pub mod counts;
 pub(crate) mod failures;
 mod json;
 pub(crate) mod line;
+pub mod quantile;

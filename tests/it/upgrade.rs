@@ -7,11 +7,12 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
-    Backend, Client, Gate, Lockgate, Port, Setup, eventually, group, http_listener,
+    Backend, Client, Gate, Lockgate, Port, Setup, eventually, group, http_listener, lines_of,
 };
 
 /// The processes of a test that are not its children, found by the directory
@@ -107,6 +108,32 @@ fn site(backend: &Backend) -> (Setup, Port) {
     let port = Port::reserve();
     let text = http_listener("a.test", &port, "group = \"web\"") + &group("web", backend);
     (Setup::empty().file("game.toml", &text), port)
+}
+
+#[test]
+fn who_reads_along_reads_on_with_the_new_process() {
+    let b1 = mirror("B1");
+    let (setup, port) = site(&b1);
+    let lockgate = setup.start();
+    let _family = Family::of(&setup);
+    // One that holds the old process, and later none: it ends at once.
+    for held in [Some(Client::plain(port.number())), None] {
+        let mut held = held;
+        if let Some(tunnel) = &mut held {
+            tunnel.switch();
+        }
+        let mut command = lockgate.command(&["tail", "--json"]);
+        let mut tail = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = lines_of(tail.stderr.take().unwrap());
+        assert_eq!(said.next().unwrap(), "reading along; Ctrl-C ends it");
+        upgrade(&lockgate);
+        assert_eq!(said.next().unwrap(), "a new process serves from now on");
+        Client::plain(port.number()).get("a.test", "/after").expect(200);
+        let line = lines_of(tail.stdout.take().unwrap()).next().unwrap();
+        assert!(line.contains("\"/after\""), "{line}");
+        tail.kill().unwrap();
+        tail.wait().unwrap();
+    }
 }
 
 #[test]

@@ -289,14 +289,19 @@ impl Lockgate {
         self.directory.path()
     }
 
-    /// Another command on the same directories.
+    /// Another command on the same directories, that ends by itself.
     #[track_caller]
     pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
+        Finished::of(self.command(arguments))
+    }
+
+    /// Another command on the same directories.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate"));
         command.args(arguments).arg("--config").arg(self.path());
         command.arg("--state").arg(self.path().join("state")).env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Finished::of(command)
+        command
     }
 
     /// `lockgate reload` that is taken whole; what it printed.
@@ -448,6 +453,29 @@ fn collect(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> 
         let _ = from.read_to_end(&mut bytes);
         bytes
     })
+}
+
+/// Its lines, read from now on; each is waited for within the deadline.
+pub(crate) fn lines_of(from: impl Read + Send + 'static) -> Lines {
+    let (sender, lines) = channel();
+    copy_lines(from, move |line| drop(sender.send(line)));
+    Lines(lines)
+}
+
+/// See [`lines_of`].
+#[derive(Debug)]
+pub(crate) struct Lines(Receiver<String>);
+
+impl Lines {
+    /// The next one; `None`: that was the end.
+    #[track_caller]
+    pub(crate) fn next(&self) -> Option<String> {
+        match self.0.recv_timeout(DEADLINE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("no line, and no end"),
+        }
+    }
 }
 
 fn copy_lines(

@@ -30,7 +30,7 @@ pub(crate) use dns::{Answer, Kind, NameServer};
 pub(crate) use exchange::Exchange;
 pub(crate) use h2_backend::{Call, H2Backend, H2Options, H2Seen, response, send_all, trailers};
 pub(crate) use h2_client::{H2, H2Response, H2Stream, h2_config};
-pub(crate) use lockgate::{Finished, Lockgate, Setup};
+pub(crate) use lockgate::{Finished, Lines, Lockgate, Setup, lines_of};
 pub(crate) use message::{Ending, Incoming, Response};
 pub(crate) use port::Port;
 pub(crate) use site::{Site, SiteBuilder, group, http_listener, https_listener};
