@@ -1,7 +1,7 @@
 //! The admin listener: the operator's own, on loopback by default, read-only.
 //! `/live` says that the process is there, `/ready` that it takes connections,
-//! `/status.json` what runs and who is on it, `/status` what probes found,
-//! `/metrics` the same in numbers.
+//! `/status.json` what runs and who is on it, `/` is a page that shows it, `/status`
+//! what probes found, `/metrics` the same in numbers.
 
 use std::cell::{Cell, OnceCell};
 use std::convert::Infallible;
@@ -21,7 +21,9 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::check_status;
+use super::history::Reloads;
 use super::metrics::{self, Taken};
+use super::page;
 use super::status::Asker;
 
 /// Connections at once; more wait.
@@ -36,6 +38,8 @@ pub(super) struct Status {
     pub(super) ready: Cell<bool>,
     /// Set once there are workers to ask.
     pub(super) asker: OnceCell<Asker>,
+    /// What reloads did.
+    pub(super) reloads: Reloads,
     /// How the files were taken.
     pub(super) taken: Rc<Taken>,
 }
@@ -89,9 +93,15 @@ async fn respond(
         match (path, asker) {
             ("/live", _) => (StatusCode::OK, "live\n".into()),
             ("/ready", _) if status.ready.get() => (StatusCode::OK, "ready\n".into()),
+            ("/", _) => {
+                kind = "text/html; charset=utf-8";
+                (StatusCode::OK, Bytes::from_static(page::PAGE.as_bytes()))
+            }
             ("/status.json", Some(asker)) => {
                 kind = "application/json";
-                (StatusCode::OK, Bytes::from(asker.json().await))
+                let is_for_page = request.uri().query() == Some("compact");
+                let document = if is_for_page { asker.compact().await } else { asker.json().await };
+                (StatusCode::OK, Bytes::from(document))
             }
             ("/status", Some(asker)) => {
                 let (media, page) = check_status::page(&asker.snapshot(), request.uri().query());
@@ -116,6 +126,7 @@ async fn respond(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    page::guard(headers);
     if status.asker.get().is_some_and(Asker::has_handed_over) {
         // The next request is the new process's.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -126,7 +137,7 @@ async fn respond(
     response
 }
 
-const PAGES: &str = "404 there are /live, /ready, /status.json, /status and /metrics\n";
+const PAGES: &str = "404 there are /, /live, /ready, /status.json, /status and /metrics\n";
 const STRANGER: &str =
     "421 this Host is not served here: name it in `hosts` under `[admin]` in lockgate.toml\n";
 const ACTS: &str = "405 only GET and HEAD: this address tells, and does nothing. `lockgate reload`, \

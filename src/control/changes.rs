@@ -165,7 +165,7 @@ fn members<T: PartialEq + fmt::Display>(
 }
 
 /// Where a rule leads, as the drop-in says it.
-fn leads_to(game: &Game, rule: &Rule) -> String {
+pub(super) fn leads_to(game: &Game, rule: &Rule) -> String {
     match &rule.action {
         Action::Forward(at) => {
             game.groups.get(*at).map_or_else(String::new, |group| group.name.to_string())
@@ -276,7 +276,7 @@ fn of_rule(rule: &Rule) -> Vec<Setting> {
     ]
 }
 
-fn protocol(group: &Group) -> &'static str {
+pub(super) fn protocol(group: &Group) -> &'static str {
     match group.protocol {
         Upstream::Http => "http",
         Upstream::Https(_) => "https",

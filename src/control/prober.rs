@@ -53,6 +53,13 @@ struct Fault {
 }
 
 impl Prober {
+    /// Probes the backends of the first snapshot.
+    pub(super) fn following(snapshot: &Snapshot) -> Prober {
+        let mut prober = Prober::default();
+        prober.follow(snapshot);
+        prober
+    }
+
     /// Probes the backends of this snapshot: those that are probed already go
     /// on, those that are not in it any more are left.
     pub(super) fn follow(&mut self, snapshot: &Snapshot) {

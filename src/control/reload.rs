@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use super::access;
 use super::admin_state::AdminStates;
 use super::changes::changes;
+use super::history::Reloads;
 use super::keeper::Keeper;
 use super::last_good;
 use super::metrics::Taken;
@@ -46,6 +47,8 @@ pub(super) struct Running {
     pub(super) keeper: Keeper,
     pub(super) troubles: Troubles,
     pub(super) states: AdminStates,
+    /// What the last reloads did.
+    pub(super) reloads: Reloads,
     pub(super) state_dir: PathBuf,
     pub(super) shared: Arc<Shared>,
     pub(super) workers: Vec<mpsc::UnboundedSender<Message>>,
@@ -240,6 +243,7 @@ impl Running {
         let report = self.reload(options).await;
         self.taken.note(report.good);
         report.log();
+        self.reloads.note(&report);
         notifier.ready();
         report
     }

@@ -249,11 +249,10 @@ async fn live(
     let listening: Vec<SocketAddr> = addresses.iter().map(|(_, address)| *address).collect();
     let patience = if launch.heir.is_some() { WHILE_SERVED } else { UNSERVED };
     resolver.follow(&shared.live.load(), &listening, patience).await?;
-    let mut prober = Prober::default();
-    prober.follow(&shared.live.load());
+    let prober = Prober::following(&shared.live.load());
     let mut crew = Crew::start(&shared, launch.at_first(&mut sockets));
     // It is set here alone.
-    let _ = status.asker.set(Asker::new(Arc::clone(&shared), crew.workers(), Rc::clone(&troubles)));
+    let _ = status.asker.set(Asker::new(&shared, crew.workers(), &troubles, &status.reloads));
     let (commander, commands) = mpsc::channel(1);
     let door = commands::open(state_dir);
     launch.strict(door.as_ref().err())?;
@@ -273,6 +272,7 @@ async fn live(
         keeper,
         troubles,
         states,
+        reloads: status.reloads.clone(),
         state_dir: state_dir.to_owned(),
         shared: Arc::clone(&shared),
         workers: crew.workers(),

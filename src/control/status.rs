@@ -1,9 +1,10 @@
 //! `/status.json`: what runs, as the operator's tools read it.
 
+mod table;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,21 +12,29 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::changes::protocol;
 use super::counted::{AttemptCounts, RequestCounts};
 use super::expiry::{CertificateStatus, certificates};
+use super::history::{ReloadStatus, Reloads};
+use super::overview::{
+    EjectionStatus, FailureStatus, ListenerStatus, ejection_name, listener, newest,
+};
 use super::tally::Tally;
 use super::targets::Left;
 use super::trouble::{FileTrouble, Troubles};
-use crate::policy::sticky::{Ejection, Reject};
-use crate::proxy::{Census, Holding, Message, Shared};
+use crate::policy::sticky::Reject;
+use crate::proxy::{Holding, Message, Shared};
 use crate::state::{Backend, Game, Group, ProbeResult, ProbeStatus, Snapshot, StickyMode};
 
 /// A worker answers between two requests; one that does not is left out.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// So many of the last failed requests are told.
+const RECENT: usize = 50;
 
 /// Asks the workers.
 #[derive(Debug)]
@@ -33,6 +42,7 @@ pub(super) struct Asker {
     shared: Arc<Shared>,
     workers: Rc<[mpsc::UnboundedSender<Message>]>,
     troubles: Troubles,
+    reloads: Reloads,
     started: SystemTime,
     handed_over: Cell<Option<SystemTime>>,
 }
@@ -75,6 +85,13 @@ pub struct Status {
     /// Lines of the access log that could not be written.
     #[serde(default)]
     access_log_lost: u64,
+    /// What reloads did, the newest first.
+    #[serde(default)]
+    reloads: Vec<ReloadStatus>,
+    /// The last requests that failed or were retried, and not by the client's own
+    /// fault, the newest first, each as `why` knows it.
+    #[serde(default)]
+    recent: Vec<Value>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -94,6 +111,8 @@ struct HeldStatus {
 #[derive(Debug, Serialize, Deserialize)]
 struct GameStatus {
     name: String,
+    #[serde(default)]
+    listeners: Vec<ListenerStatus>,
     groups: Vec<GroupStatus>,
     /// Those that no group was asked for: redirects, own responses, refusals.
     #[serde(default)]
@@ -103,6 +122,11 @@ struct GameStatus {
 #[derive(Debug, Serialize, Deserialize)]
 struct GroupStatus {
     name: String,
+    /// `http`, `https` or `h2c`.
+    #[serde(default)]
+    protocol: Text,
+    #[serde(default)]
+    balance: Text,
     /// `null`: the group is not sticky.
     sticky: Option<StickyStatus>,
     #[serde(default)]
@@ -130,6 +154,12 @@ struct BackendStatus {
     /// Why passive health keeps it out: `unreachable`, `failing`; `null`: it does
     /// not.
     ejected: Option<Text>,
+    /// The same with more, and until a trial went well.
+    #[serde(default)]
+    ejection: Option<EjectionStatus>,
+    /// The last request that failed there; `null`: none did.
+    #[serde(default)]
+    last_failure: Option<FailureStatus>,
     /// `null`: the group has no `probe`.
     probe: Option<ProbeJson>,
     /// Of the last five minutes; `null`: the group is not sticky.
@@ -215,78 +245,21 @@ impl Status {
     }
 }
 
-/// As a table, for people.
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Status { version, pid, generation, connections, tunnels, .. } = self;
-        let Status { refused, games, certificates, .. } = self;
-        writeln!(
-            f,
-            "lockgate {version}, process {pid}, generation {generation}, connections \
-             {connections}, WebSockets {tunnels}"
-        )?;
-        refused.iter().try_for_each(|trouble| write!(f, "\n{trouble}"))?;
-        for game in games {
-            for group in &game.groups {
-                writeln!(f, "\n{}/{}", game.name, group.name)?;
-                group.backends.iter().try_for_each(|backend| write!(f, "{backend}"))?;
-            }
-        }
-        if !certificates.is_empty() {
-            writeln!(f, "\ncertificates")?;
-        }
-        certificates.iter().try_for_each(|one| write!(f, "{one}"))
-    }
-}
-
-impl fmt::Display for HeldStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HeldStatus { game, connections, requests, tunnels, oldest } = self;
-        let game = game.as_deref().unwrap_or("(no request yet)");
-        let (hours, minutes, seconds) = (oldest / 3600, oldest / 60 % 60, oldest % 60);
-        write!(
-            f,
-            "  {game:<28} connections {connections:<6} in a request {requests:<6} WebSockets \
-             {tunnels:<6} oldest {hours}h{minutes:02}m{seconds:02}s"
-        )
-    }
-}
-
-impl fmt::Display for BackendStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let probe = self.probe.as_ref();
-        let health = match (probe.and_then(|probe| probe.up), &self.ejected) {
-            (Some(false), _) => "down",
-            (None, _) if probe.is_some_and(|probe| probe.waits) => "waiting for its first probes",
-            (_, Some(_)) => "ejected",
-            (Some(true), None) => "up",
-            (None, None) => "-",
-        };
-        let players = self.players.map_or_else(|| "-".to_owned(), |players| players.to_string());
-        write!(
-            f,
-            "  {:<28} {:<6} {health:<8} weight {:<5} players {players:<6} tunnels {}",
-            self.name, self.state, self.weight, self.tunnels
-        )?;
-        match self.state_since {
-            None => writeln!(f),
-            Some(since) => {
-                let since = SystemTime::UNIX_EPOCH + Duration::from_secs(since);
-                let since = httpdate::fmt_http_date(since);
-                writeln!(f, "  {} by the operator since {since}", self.state)
-            }
-        }
-    }
-}
-
 impl Asker {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: &Arc<Shared>,
         workers: Vec<mpsc::UnboundedSender<Message>>,
-        troubles: Troubles,
+        troubles: &Troubles,
+        reloads: &Reloads,
     ) -> Asker {
-        let (started, handed_over) = (SystemTime::now(), Cell::default());
-        Asker { shared, workers: workers.into(), troubles, started, handed_over }
+        Asker {
+            shared: Arc::clone(shared),
+            workers: workers.into(),
+            troubles: Rc::clone(troubles),
+            reloads: reloads.clone(),
+            started: SystemTime::now(),
+            handed_over: Cell::default(),
+        }
     }
 
     /// What requests are served by.
@@ -324,12 +297,22 @@ impl Asker {
         // First: what it has stays what it is while the workers answer.
         let snapshot = self.snapshot();
         let mut tally = Tally::default();
-        self.ask().await.into_iter().for_each(|census| tally.add(census));
+        self.ask(Message::Census).await.into_iter().for_each(|census| tally.add(census));
         (snapshot, tally)
     }
 
-    /// The document as JSON.
+    /// The document as JSON, for people too.
     pub(super) async fn json(&self) -> String {
+        // Nothing in it can fail to be written.
+        serde_json::to_string_pretty(&self.document().await).unwrap_or_default()
+    }
+
+    /// The same without blanks: half as long.
+    pub(super) async fn compact(&self) -> String {
+        serde_json::to_string(&self.document().await).unwrap_or_default()
+    }
+
+    async fn document(&self) -> Status {
         let (snapshot, tally) = self.tally().await;
         let mut status = status(&snapshot, &tally);
         status.now = unix_millis(SystemTime::now());
@@ -340,8 +323,9 @@ impl Asker {
         status.refused.clone_from(&self.troubles.borrow());
         status.access_log_lost = self.shared.access.lost();
         status.handed_over = self.handed_over.get().map(unix);
-        // Nothing in it can fail to be written.
-        serde_json::to_string_pretty(&status).unwrap_or_default()
+        status.reloads = self.reloads.told();
+        status.recent = newest(self.ask(|reply| Message::Newest(RECENT, reply)).await, RECENT);
+        status
     }
 
     /// The names of the files that are not taken as they are written.
@@ -368,13 +352,13 @@ impl Asker {
     }
 
     /// All workers at once.
-    async fn ask(&self) -> Vec<Census> {
+    async fn ask<T>(&self, what: impl Fn(oneshot::Sender<T>) -> Message) -> Vec<T> {
         let asked: Vec<_> = self
             .workers
             .iter()
             .filter_map(|worker| {
                 let (reply, answer) = oneshot::channel();
-                worker.send(Message::Census(reply)).ok().map(|()| answer)
+                worker.send(what(reply)).ok().map(|()| answer)
             })
             .collect();
         let mut answers = Vec::with_capacity(asked.len());
@@ -403,6 +387,7 @@ fn oldest_first(held: HashMap<Option<Arc<str>>, Holding>) -> Vec<HeldStatus> {
 fn status(snapshot: &Snapshot, tally: &Tally) -> Status {
     let game = |game: &Arc<Game>| GameStatus {
         name: game.config.name.to_string(),
+        listeners: game.config.listeners.iter().map(|one| listener(&game.config, one)).collect(),
         groups: game.groups.iter().map(|group| group_status(group, tally)).collect(),
         requests: RequestCounts::from(&game.requests.sum()),
     };
@@ -428,6 +413,8 @@ fn status(snapshot: &Snapshot, tally: &Tally) -> Status {
             good: tally.cookies.good,
             rejected: rejected.map(|(reject, count)| (reject.name().into(), count)).collect(),
         },
+        reloads: Vec::new(),
+        recent: Vec::new(),
     }
 }
 
@@ -441,12 +428,12 @@ fn group_status(group: &Group, tally: &Tally) -> GroupStatus {
         state: backend.admin_state().name().into(),
         state_set_by: if backend.admin_order().is_some() { "operator" } else { "file" }.into(),
         state_since: backend.admin_order().map(|order| order.since),
-        ejected: group.standing(place).and_then(|standing| standing.ejected).map(|ejection| {
-            match ejection {
-                Ejection::Unreachable => "unreachable".into(),
-                Ejection::Failing => "failing".into(),
-            }
-        }),
+        ejected: group
+            .standing(place)
+            .and_then(|standing| standing.ejected)
+            .map(|why| ejection_name(why).into()),
+        ejection: EjectionStatus::of(group, place),
+        last_failure: FailureStatus::of(backend),
         probe: group.config.probe.is_some().then(|| probe_json(backend.probe_status())),
         players: sticky.map(|_| tally.players(backend)),
         tunnels: backend.tunnels(),
@@ -455,6 +442,8 @@ fn group_status(group: &Group, tally: &Tally) -> GroupStatus {
     };
     GroupStatus {
         name: group.config.name.to_string(),
+        protocol: protocol(&group.config).into(),
+        balance: group.config.balance.name().into(),
         sticky: sticky.map(|sticky| StickyStatus {
             mode: match sticky.mode {
                 StickyMode::Insert { .. } => "insert".into(),
@@ -494,6 +483,6 @@ fn unix_millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn unix(time: SystemTime) -> u64 {
+pub(super) fn unix(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

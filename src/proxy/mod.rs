@@ -109,6 +109,9 @@ pub(crate) enum Message {
     Recall(Arc<str>, oneshot::Sender<Option<String>>),
     /// Tell this one of requests that are done, from now on.
     Tail(Reader, oneshot::Sender<()>),
+    /// What was told of the last requests that failed or were retried, and not by
+    /// the client's own fault; at most so many, the newest first?
+    Newest(usize, oneshot::Sender<Vec<String>>),
     /// Give me second handles of all sockets that you accept on (`None`: that
     /// fails).
     Sockets(oneshot::Sender<Option<Vec<OwnedFd>>>),

@@ -354,6 +354,12 @@ impl Recent {
             recent.iter().rev().find(|(own, _)| own == id).map(|(_, line)| line.clone())
         })
     }
+
+    /// The last ones that were not the client's own fault, the newest first, as JSON.
+    pub(super) fn newest(&self, most: usize) -> Vec<String> {
+        let recent = self.failed.borrow();
+        recent.iter().rev().take(most).map(|(_, line)| line.clone()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -366,11 +372,14 @@ mod tests {
         for n in 0..=RECENT {
             recent.keep(false, n.to_string(), format!("line {n}"));
             // They take no place of the others.
-            recent.keep(true, format!("refused {n}"), format!("line {n}"));
+            recent.keep(true, format!("refused {n}"), format!("refused {n}"));
         }
         assert!(recent.find("refused 0").is_none());
         assert!(recent.find(&format!("refused {RECENT}")).is_some());
         assert_eq!((recent.find("0"), recent.find("1").as_deref()), (None, Some("line 1")));
         assert_eq!(recent.find(&RECENT.to_string()), Some(format!("line {RECENT}")));
+        let newest = [RECENT, RECENT - 1].map(|n| format!("line {n}"));
+        assert_eq!((recent.newest(2), recent.newest(RECENT + 1).len()), (newest.into(), RECENT));
+        assert!(recent.newest(RECENT).iter().all(|line| !line.contains("refused")));
     }
 }

@@ -130,6 +130,9 @@ async fn obey(
                 worker.readers.add(reader);
                 let _ = known.send(());
             }
+            Message::Newest(most, reply) => {
+                let _ = reply.send(worker.recent.newest(most));
+            }
             Message::Sockets(reply) => {
                 let _ = reply.send(second_handles(&tended));
             }

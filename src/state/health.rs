@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{info, warn};
 
@@ -20,6 +20,16 @@ pub(super) struct Health {
     /// When it was last heard of, as `passive` has it.
     checked: AtomicU64,
     passive: Mutex<Passive>,
+    met: Mutex<Met>,
+}
+
+/// What requests met at a backend, for people.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Met {
+    /// When one failed there last, and by which cause.
+    pub failure: Option<(SystemTime, &'static str)>,
+    /// When it was ejected last.
+    pub ejected: Option<SystemTime>,
 }
 
 impl Health {
@@ -79,6 +89,22 @@ pub(super) struct Replays {
 }
 
 impl Backend {
+    /// What requests met there last.
+    #[must_use]
+    pub fn met(&self) -> Met {
+        *self.vitals.health.met.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a failure for who asks later.
+    fn meet(&self, cause: &'static str, newly_out: bool) {
+        let now = SystemTime::now();
+        let mut met = self.vitals.health.met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.failure = Some((now, cause));
+        if newly_out {
+            met.ejected = Some(now);
+        }
+    }
+
     /// It is ejected for it could not be reached.
     pub(super) fn is_unreachable(&self) -> bool {
         let health = &self.vitals.health;
@@ -176,6 +202,7 @@ impl Group {
             let was_out = passive.ejection(limits).is_some();
             passive.fail(limits, blame, may_eject, now()) && !was_out
         });
+        backend.meet(cause, newly_out);
         if newly_out {
             let (game, group) = (&*self.game, &*self.config.name);
             let seconds = backend.config.fail_timeout.as_secs_f32();

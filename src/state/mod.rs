@@ -18,6 +18,7 @@ pub use admin::AdminOrder;
 pub use game::{BuildError, Game, Listener, Rule};
 pub use gate::{Takers, Trust};
 pub use group::{Backend, Group};
+pub use health::Met;
 pub use identity::Identity;
 pub use probed::{Change, ProbeResult, ProbeStatus};
 pub use slot::Slot;

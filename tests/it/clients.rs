@@ -11,6 +11,7 @@ mod curl;
 mod grpc;
 mod h2load;
 mod node;
+mod page;
 mod promtool;
 mod python;
 mod sticky;

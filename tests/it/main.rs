@@ -38,6 +38,7 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod names;
+mod page;
 mod pool;
 mod probe;
 mod proxy_protocol;
