@@ -79,7 +79,13 @@ pub(super) fn done(
 pub(super) fn refused(cx: Cx<'_>, id: RequestId<'_>, failure: &Failure, outcome: Outcome) {
     count(&cx.view.snapshot.requests, cx.worker.lane, None, Some(failure.cause), outcome);
     let fault = Some(told(&Fault::of(failure)));
-    tell(cx, &RequestLine { fault, ..blank(cx, id, outcome) }, None, Some(true));
+    let line = RequestLine { fault, ..blank(cx, id, outcome) };
+    if cx.worker.readers.are_there() {
+        let (status, cause) = (outcome.status, Some(failure.cause.name()));
+        let seen = Seen { status, cause, ..Seen::default() };
+        cx.worker.readers.tell(&seen, Vec::new, || line.json());
+    }
+    tell(cx, &line, None, Some(true));
 }
 
 /// Writes the line for all who read along. `recent`: it can be asked for later;

@@ -38,7 +38,7 @@ pub(crate) enum Statuses {
 }
 
 /// What a filter looks at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen<'a> {
     pub(super) game: Option<&'a str>,
     pub(super) group: Option<&'a str>,

@@ -201,3 +201,12 @@ fn no_colours_where_no_terminal_is() {
     let check = Finished::of(command).expect(1);
     assert!(!check.text().contains('\u{1b}'), "{}", check.text());
 }
+
+#[test]
+fn a_demo_of_a_directory_that_is_not_there_says_which() {
+    let setup = Setup::empty();
+    let nowhere = setup.path().join("nowhere").to_string_lossy().into_owned();
+    let demo = setup.command(&["demo", "--config", &nowhere]);
+    let said = Finished::of(demo).expect(1).stderr;
+    assert!(said.contains("nowhere/listeners.d") && said.contains("without --config"), "{said}");
+}

@@ -152,6 +152,19 @@ fn a_filter_that_is_none_is_refused() {
 }
 
 #[test]
+fn what_was_no_request_is_told_too() {
+    let backend = Backend::named("B1");
+    let site = Site::before(&backend);
+    let mut failed = Tail::of(&site, &["--cause", "malformed", "--json"]);
+    let mut of_game = Tail::of(&site, &["--game", "game", "--json"]);
+    site.request("GET / HTTP/9.9\r\n\r\n").expect(400);
+    site.get("/").expect(200);
+    let line = failed.json();
+    assert_eq!((&line["status"], line.get("path")), (&400.into(), None), "{line}");
+    assert_eq!(of_game.json()["path"], "/");
+}
+
+#[test]
 fn it_ends_with_lockgate_and_holds_up_nothing() {
     let backend = Backend::named("B1");
     let mut site = Site::before(&backend);

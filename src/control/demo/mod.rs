@@ -55,7 +55,11 @@ pub fn prepare(config_dir: Option<&Path>) -> io::Result<Prepared> {
             dir
         }
     };
-    let wanted = wanted_certificates(&dir.join("listeners.d"))?;
+    let listeners = dir.join("listeners.d");
+    let wanted = wanted_certificates(&listeners).map_err(|error| {
+        let hint = "without --config the shipped games are served";
+        io::Error::new(error.kind(), format!("{}: {error}: {hint}", listeners.display()))
+    })?;
     let ca = certificates::ensure(&dir.join("certs"), &wanted)?.ca;
     Ok(Prepared { dir, ca })
 }

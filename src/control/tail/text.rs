@@ -24,7 +24,8 @@ struct Line {
     cause: Option<String>,
     phase: Option<String>,
     detail: Option<String>,
-    ms: f64,
+    /// What was no request took none.
+    ms: Option<f64>,
     attempts: Vec<Attempt>,
 }
 
@@ -69,7 +70,8 @@ impl Texts {
             false => line.status.to_string(),
         };
         let time = line.time.get(11..).unwrap_or(&line.time);
-        let mut text = format!("{} {status} {:>9.1} ms  {columns}", plain(time), line.ms);
+        let took = line.ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
+        let mut text = format!("{} {status} {took:>12}  {columns}", plain(time));
         let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let url = line.host.clone().unwrap_or_default() + line.path.as_deref().unwrap_or("-");
         text.push_str(&plain(&url));
@@ -168,7 +170,7 @@ mod tests {
     #[test]
     fn what_was_left_out_is_said() {
         assert!(Texts::default().of(r#"{"left_out":17}"#).starts_with("17 left out: "));
-        let outside = r#"{"time":"x","client":"10.0.0.1","status":421,"ms":0.1}"#;
-        assert_eq!(Texts::default().of(outside), "x 421       0.1 ms  10.0.0.1  -  -  -  -\n");
+        let outside = r#"{"time":"x","client":"10.0.0.1","status":400}"#;
+        assert_eq!(Texts::default().of(outside), "x 400            -  10.0.0.1  -  -  -  -\n");
     }
 }
