@@ -55,6 +55,8 @@ struct Scrape {
     cookies: Option<CookieCounts>,
     connections: usize,
     max_connections: usize,
+    /// Lines of the access log.
+    lost_lines: u64,
     taken: Option<(bool, SystemTime)>,
     /// The names of files.
     refused: BTreeSet<String>,
@@ -77,6 +79,7 @@ pub(super) async fn page(status: &Status, headers: &HeaderMap) -> Option<Page> {
         cookies: is_whole.then_some(cookies),
         connections: shared.connections.load(Ordering::Relaxed),
         max_connections: shared.max_connections,
+        lost_lines: shared.access.lost(),
         taken: status.taken.0.get(),
         refused: asker.refused(),
     };
@@ -126,7 +129,9 @@ impl Scrape {
         out.gauge("lockgate_connections", "Connections of clients.")?
             .set(&[], self.connections as u64)?;
         out.gauge("lockgate_connections_max", "The most of them that are accepted.")?
-            .set(&[], self.max_connections as u64)
+            .set(&[], self.max_connections as u64)?;
+        out.counter("lockgate_access_log_lost", "Lines of the access log that were not written.")?
+            .add(&[], self.lost_lines)
     }
 
     fn configuration(&self, out: &mut Out<'_>) -> fmt::Result {

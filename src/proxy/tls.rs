@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::Acceptor;
+use rustls::{CipherSuite, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -84,14 +85,31 @@ async fn accept(
     let settled = &stream.get_ref().1;
     peer.tls = Some(TlsFacts {
         identity,
-        version: settled.protocol_version().and_then(|one| one.as_str()).unwrap_or_default(),
-        cipher: settled
-            .negotiated_cipher_suite()
-            .and_then(|suite| suite.suite().as_str())
-            .unwrap_or_default(),
+        version: settled.protocol_version().map_or("", version_name),
+        cipher: settled.negotiated_cipher_suite().map_or("", |suite| cipher_name(suite.suite())),
         name: name.map(|name| name.as_str().into()),
     });
     Ok(Some(Stream::Tls(Box::new(TlsStream::from(stream)))))
+}
+
+/// As OpenSSL, and with it nginx's log, writes it.
+fn version_name(version: ProtocolVersion) -> &'static str {
+    match version {
+        ProtocolVersion::TLSv1_2 => "TLSv1.2",
+        ProtocolVersion::TLSv1_3 => "TLSv1.3",
+        other => other.as_str().unwrap_or_default(),
+    }
+}
+
+/// By its name in the registry (RFC 8446 B.4); the library has its own for those
+/// of TLS 1.3.
+fn cipher_name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or_default(),
+    }
 }
 
 /// Whose certificate to show: the owner's of the name; without a name the
@@ -121,7 +139,17 @@ async fn drain(tcp: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
 
 #[cfg(test)]
 mod tests {
-    use super::PLAIN;
+    use super::*;
+
+    #[test]
+    fn tls_is_named_as_everybody_does() {
+        assert_eq!(version_name(ProtocolVersion::TLSv1_3), "TLSv1.3");
+        assert_eq!(version_name(ProtocolVersion::TLSv1_2), "TLSv1.2");
+        for suite in rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES {
+            let name = cipher_name(suite.suite());
+            assert!(name.starts_with("TLS_"), "{name}");
+        }
+    }
 
     #[test]
     fn the_plain_answer_says_its_length() {
