@@ -111,7 +111,7 @@ fn upgrade_after_upgrade_under_load_loses_nothing() {
                 client.awaits("hello");
             });
         });
-        for _ in 0..3 {
+        for _ in 0..upgrades() {
             load.goes_on();
             let mut tunnel = Client::plain(plain);
             tunnel.switch();
@@ -131,15 +131,20 @@ fn upgrade_after_upgrade_under_load_loses_nothing() {
         tunnel.awaits(format!("round {at}"));
     }
     let table = lockgate.run(&["status"]).expect(0).stdout;
-    for old in &pids[..3] {
+    for old in &pids[..upgrades()] {
         assert!(table.contains(&format!("old process {old}: ")), "{table}");
     }
     drop(tunnels);
     assert_eq!(lockgate.exit_code(), 0);
-    family.wait_for(&pids[3..]);
+    family.wait_for(&pids[upgrades()..]);
     assert_eq!(sockets(&lockgate), ["admin.sock"]);
     let log = lockgate.log();
     assert!(!log.contains("request failed"), "{log}");
+}
+
+/// So many upgrades, or what `UPGRADES` says.
+fn upgrades() -> usize {
+    std::env::var("UPGRADES").map_or(3, |text| text.parse().unwrap())
 }
 
 /// Also where the test fails: the clients end, and it with them.
