@@ -346,10 +346,10 @@ async fn forward_response(
     let whole = attempt.download(cx, request, client, &mut download).await;
     request.trace.received.set(attempt.upload.content_len());
     let outcome = Outcome { status: response.status, sent: download.content_len() };
-    record::done(cx, request, place, None, outcome);
+    let now = record::done(cx, request, place, None, outcome);
     match whole {
         Ok(()) => {
-            attempt.release(cx, Instant::now());
+            attempt.release(cx, now);
             after(client, stay).await
         }
         Err(Cut { .. }) => After::Reset,

@@ -45,14 +45,15 @@ impl Outcome {
     pub(super) const NOBODY: Outcome = Outcome { status: 499, sent: 0 };
 }
 
-/// A request is done.
+/// A request is done: now, which is given back, for a look at the clock is not free.
 pub(super) fn done(
     cx: Cx<'_>,
     request: &Request,
     place: Option<Place<'_>>,
     failed: Option<Cause>,
     outcome: Outcome,
-) {
+) -> Instant {
+    let now = Instant::now();
     let lane = cx.worker.lane;
     let lanes = match place {
         Some(Place { group: Some(group), .. }) => &group.requests,
@@ -61,7 +62,7 @@ pub(super) fn done(
     };
     let trace = &request.trace;
     let failed = failed.or_else(|| trace.cause());
-    count(lanes, lane, Some(trace), failed, outcome);
+    count(lanes, lane, Some((trace, now)), failed, outcome);
     if let Some(group) = place.and_then(|place| place.group) {
         count_attempts(group, lane, trace, outcome);
     }
@@ -73,6 +74,7 @@ pub(super) fn done(
     if recent.is_some() || cx.worker.access.is_on() {
         tell(cx, &line(cx, request, place, outcome), Some(request), recent);
     }
+    now
 }
 
 /// What came was no request.
@@ -134,7 +136,7 @@ pub(super) fn tunnel(cx: Cx<'_>, request: &Request, place: Option<Place<'_>>) ->
 fn count(
     lanes: &Lanes<Requests>,
     lane: Lane,
-    trace: Option<&Trace>,
+    trace: Option<(&Trace, Instant)>,
     failed: Option<Cause>,
     outcome: Outcome,
 ) {
@@ -144,10 +146,10 @@ fn count(
         note(&counts.by_cause, cause.number());
     }
     counts.sent.add(outcome.sent);
-    if let Some(trace) = trace {
+    if let Some((trace, now)) = trace {
         counts.received.add(trace.received.get());
         if outcome.status != 101 {
-            counts.took.add(trace.start.elapsed());
+            counts.took.add(now.saturating_duration_since(trace.start));
         }
     }
 }

@@ -443,10 +443,10 @@ async fn forward_response(
     let whole = attempt.download(cx, request, client, &mut download).await;
     request.trace.received.set(attempt.upload.content_len());
     let outcome = Outcome { status, sent: download.content_len() };
-    record::done(cx, request, place, None, outcome);
+    let now = record::done(cx, request, place, None, outcome);
     let end = match whole {
         Ok(()) => {
-            attempt.release(cx, Instant::now());
+            attempt.release(cx, now);
             if client.was_abandoned() {
                 return Forwarded::End(End::Abandoned);
             }
