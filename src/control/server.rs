@@ -221,18 +221,28 @@ fn prepare(start: Start, launch: Launch<'_>) -> Result<Prepared, String> {
     })
 }
 
-/// From what was prepared to the last connection.
-async fn live(
+/// A process that serves.
+struct Life {
+    running: Running,
+    crew: Crew,
+    signals: Signals,
+    commands: mpsc::Receiver<Command>,
+    status: Rc<Status>,
+    upgrader: Upgrader,
+}
+
+/// From what was prepared to where every port accepts.
+async fn begin(
     prepared: Prepared,
     config_dir: &Path,
     state_dir: &Path,
     launch: Launch<'_>,
     occasion: &mut impl Occasion,
-) -> Result<Ended, String> {
+) -> Result<Life, String> {
     let Prepared { process, workers, mut estate, directory, bound, shared, .. } = prepared;
     let Prepared { looked, keeper, troubles, states, .. } = prepared;
     let notifier = Rc::new(Notifier::from_env());
-    let mut signals = Signals::new(&shared.access).map_err(|error| format!("signals: {error}"))?;
+    let signals = Signals::new(&shared.access).map_err(|error| format!("signals: {error}"))?;
     let admin = estate.admin(process.admin).await?;
     let status = Rc::new(Status::default());
     status.taken.note(bound.failed.is_empty() && troubles.borrow().is_empty());
@@ -250,7 +260,7 @@ async fn live(
     let patience = if launch.heir.is_some() { WHILE_SERVED } else { UNSERVED };
     resolver.follow(&shared.live.load(), &listening, patience).await?;
     let prober = Prober::following(&shared.live.load());
-    let mut crew = Crew::start(&shared, launch.at_first(&mut sockets));
+    let crew = Crew::start(&shared, launch.at_first(&mut sockets));
     // It is set here alone.
     let _ = status.asker.set(Asker::new(&shared, crew.workers(), &troubles, &status.reloads));
     let (commander, commands) = mpsc::channel(1);
@@ -283,7 +293,7 @@ async fn live(
     };
     running.keeper.keep();
     tasks.push(spawn_local(Rc::clone(&notifier).watch()));
-    let mut upgrader = Upgrader {
+    let upgrader = Upgrader {
         binary: upgrade::own_binary(launch.upgrades),
         config_dir: config_dir.to_owned(),
         lock: Some(estate.lock),
@@ -293,23 +303,36 @@ async fn live(
         notifier,
         heir: None,
     };
+    Ok(Life { running, crew, signals, commands, status, upgrader })
+}
+
+/// From what was prepared to the last connection.
+async fn live(
+    prepared: Prepared,
+    config_dir: &Path,
+    state_dir: &Path,
+    launch: Launch<'_>,
+    occasion: &mut impl Occasion,
+) -> Result<Ended, String> {
+    let life = begin(prepared, config_dir, state_dir, launch, occasion).await?;
+    let Life { mut running, mut crew, mut signals, commands, status, mut upgrader } = life;
     let (order, asked) =
         attend(&mut running, &mut crew, &mut signals, commands, &mut upgrader).await;
     // After a hand-over the address is the new process's, which is ready.
     status.ready.set(matches!(order, Order::HandOver { .. }));
     if asked {
-        linger(shared.live.load().process.lame_duck, &mut signals).await;
+        linger(running.shared.live.load().process.lame_duck, &mut signals).await;
     }
     info!(?order, "stopping");
     occasion.stopping();
     let ended = match order {
         // What is kept of games is the new process's from now on.
         Order::HandOver { within } => {
-            upgrader.finish(within, &mut crew, &mut signals, &shared, &status).await
+            upgrader.finish(within, &mut crew, &mut signals, &running.shared, &status).await
         }
         _ => stop(order, &mut running, &mut crew, &mut signals, &upgrader.notifier).await,
     };
-    tokio::join!(upgrader.answered(), shared.access.end());
+    tokio::join!(upgrader.answered(), running.shared.access.end());
     info!(?ended, "stopped");
     Ok(ended)
 }
