@@ -1,3 +1,5 @@
+//! Tests of what an upgrade hands over, and of what breaks off.
+
 use super::*;
 
 /// A lock, an admin listener, and so many listening sockets.

@@ -1,3 +1,5 @@
+//! Tests of what `top` computes and shows.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of the access log: its buffers, and who writes them.
+
 use std::sync::atomic::Ordering;
 
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Tests of the frame tracker, beside a plain parse of the same bytes.
+
 use proptest::prelude::*;
 
 use super::*;
