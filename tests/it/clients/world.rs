@@ -3,8 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use crate::support::{Backend, DEADLINE, Exchange};
+
+/// How long a page waits for what it hinted at.
+const HINT: Duration = Duration::from_secs(2);
 
 /// What has happened so far.
 #[derive(Debug, Default)]
@@ -18,9 +22,13 @@ impl Marks {
 
     /// False: it did not happen in time.
     fn wait(&self, mark: &str) -> bool {
+        self.wait_for(mark, DEADLINE)
+    }
+
+    fn wait_for(&self, mark: &str, time: Duration) -> bool {
         let marks = self.0.lock().unwrap();
         let absent = |marks: &mut BTreeSet<String>| !marks.contains(mark);
-        let (_marks, outcome) = self.1.wait_timeout_while(marks, DEADLINE, absent).unwrap();
+        let (_marks, outcome) = self.1.wait_timeout_while(marks, time, absent).unwrap();
         !outcome.timed_out()
     }
 }
@@ -33,7 +41,8 @@ impl Marks {
 /// - `/events` the same as Server-Sent Events;
 /// - `/pieces` expects `first`, sets the mark `first`, expects `second`;
 /// - `/cookie` sets a cookie, `/whoami` says which one came;
-/// - `/hints` hints at `/hinted.css` (103), and waits until it is asked for;
+/// - `/hints` hints at `/hinted.css` (103), and waits some time for it to be
+///   asked for: the title says whether it was;
 /// - others: the method and the target.
 pub(super) fn world() -> Backend {
     let marks = Arc::<Marks>::default();
@@ -73,11 +82,9 @@ fn serve(exchange: &mut Exchange<'_>, marks: &Marks) {
             exchange.send(
                 "HTTP/1.1 103 Early Hints\r\nLink: </hinted.css>; rel=preload; as=style\r\n\r\n",
             );
-            if marks.wait("hinted.css") {
-                page(exchange, "text/html", "<!DOCTYPE html><title>hinted</title>");
-            } else {
-                exchange.close();
-            }
+            let hinted = marks.wait_for("hinted.css", HINT);
+            let title = if hinted { "hinted" } else { "not hinted" };
+            page(exchange, "text/html", &format!("<!DOCTYPE html><title>{title}</title>"));
         }
         ["hinted.css"] => {
             marks.set("hinted.css");
