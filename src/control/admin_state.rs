@@ -12,12 +12,12 @@ use std::time::SystemTime;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::admin::Status;
-use super::commands::{Command, decoded, escaped};
+use super::commands::{Command, decoded, escaped, not_done, order};
 use super::draft;
 use super::targets::{self, Found, Told};
 use crate::config::AdminState;
@@ -95,12 +95,10 @@ pub(super) async fn answer(
             let text = b"400 write /state?to=STATE&target=GAME/GROUP/BACKEND\n";
             return (StatusCode::BAD_REQUEST, text.to_vec());
         };
-        let (reply, answer) = oneshot::channel();
-        let sent = commander.send(Command::SetState(wish, reply)).await;
-        let done = match (sent, answer.await) {
-            (Ok(()), Ok(Ok(done))) => done,
-            (Ok(()), Ok(Err(why))) => return (StatusCode::NOT_FOUND, why.into_bytes()),
-            _ => return (StatusCode::SERVICE_UNAVAILABLE, b"lockgate is stopping\n".to_vec()),
+        let done = match order(commander, |reply| Command::SetState(wish, reply)).await {
+            Some(Ok(done)) => done,
+            Some(Err(why)) => return (StatusCode::NOT_FOUND, why.into_bytes()),
+            None => return not_done(status),
         };
         let (problem, warnings) = (done.problem, done.warnings);
         let mut told = Told { backends: Vec::new(), problem, warnings };

@@ -10,6 +10,9 @@ use super::commands::{escaped, old_sockets, socket_of};
 /// Longer than an upgrade may take (`[upgrade] timeout` at its longest); a reload
 /// waits for name servers at most, and for an upgrade under way.
 const PATIENCE: Duration = Duration::from_secs(360);
+/// So many processes are asked until one does it: each handed over while the
+/// question waited there.
+const PROCESSES: usize = 5;
 
 /// The body of a good answer.
 ///
@@ -70,6 +73,29 @@ pub fn recall(state_dir: &Path, request_id: &str) -> Result<Vec<u8>, String> {
 }
 
 fn ask_at(socket: &Path, method: &str, target: &str, body: &[u8]) -> Result<Vec<u8>, String> {
+    let mut answer = exchange(socket, method, target, body)?;
+    for _ in 1..PROCESSES {
+        if answer.0 == HANDED_OVER {
+            answer = exchange(socket, method, target, body)?;
+        }
+    }
+    match answer {
+        (200, body) => Ok(body),
+        (_, body) => Err(String::from_utf8_lossy(&body).trim().to_owned()),
+    }
+}
+
+/// Misdirected Request (RFC 9110 15.5.20): nothing was done, and a new connection
+/// leads to who can.
+const HANDED_OVER: u16 = 421;
+
+/// The status and the body of the answer.
+fn exchange(
+    socket: &Path,
+    method: &str,
+    target: &str,
+    body: &[u8],
+) -> Result<(u16, Vec<u8>), String> {
     let failed = |error: io::Error| failed(socket, &error);
     let mut stream = connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
@@ -88,11 +114,7 @@ fn ask_at(socket: &Path, method: &str, target: &str, body: &[u8]) -> Result<Vec<
     let (Ok(httparse::Status::Complete(end)), Some(code)) = (parsed, head.code) else {
         return Err(format!("{}: lockgate ended before it answered", socket.display()));
     };
-    let body = answer.get(end..).unwrap_or_default().to_vec();
-    match code {
-        200 => Ok(body),
-        _ => Err(String::from_utf8_lossy(&body).trim().to_owned()),
-    }
+    Ok((code, answer.get(end..).unwrap_or_default().to_vec()))
 }
 
 fn connect(socket: &Path) -> Result<UnixStream, String> {

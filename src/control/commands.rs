@@ -28,6 +28,7 @@ use super::check_status;
 use super::explain;
 use super::metrics;
 use super::reload::{Options, Report};
+use super::status::Asker;
 use super::tail;
 
 /// What is asked of the process, and where the answer goes.
@@ -256,23 +257,19 @@ async fn obeyed(
                 all: has(request, "all"),
                 allow_empty: has(request, "allow_empty"),
             };
-            let (reply, answer) = oneshot::channel();
-            let sent = commander.send(Command::Reload(options, Some(reply))).await;
-            match (sent, answer.await) {
-                (Ok(()), Ok(report)) => {
+            match order(commander, |reply| Command::Reload(options, Some(reply))).await {
+                Some(report) => {
                     (StatusCode::OK, serde_json::to_vec_pretty(&report).unwrap_or_default())
                 }
-                _ => (StatusCode::SERVICE_UNAVAILABLE, stopping(status)),
+                None => not_done(status),
             }
         }
         (&Method::POST, "/upgrade") => {
-            let (reply, answer) = oneshot::channel();
-            let sent =
-                commander.send(Command::Upgrade(binary(request.uri().query()), Some(reply))).await;
-            match (sent, answer.await) {
-                (Ok(()), Ok(Ok(said))) => (StatusCode::OK, said.into_bytes()),
-                (Ok(()), Ok(Err(why))) => (StatusCode::CONFLICT, why.into_bytes()),
-                _ => (StatusCode::SERVICE_UNAVAILABLE, stopping(status)),
+            let binary = binary(request.uri().query());
+            match order(commander, |reply| Command::Upgrade(binary, Some(reply))).await {
+                Some(Ok(said)) => (StatusCode::OK, said.into_bytes()),
+                Some(Err(why)) => (StatusCode::CONFLICT, why.into_bytes()),
+                None => not_done(status),
             }
         }
         (&Method::GET, "/request.json") => match status.asker.get() {
@@ -321,14 +318,25 @@ fn response((code, body): (StatusCode, Vec<u8>)) -> Response<Full<Bytes>> {
     response
 }
 
-/// Why nothing is done any more.
-fn stopping(status: &Status) -> Vec<u8> {
-    match status.asker.get() {
-        Some(asker) if asker.has_handed_over() => {
-            b"a new process serves since a moment ago: ask once more\n".to_vec()
-        }
-        _ => b"lockgate is stopping\n".to_vec(),
+/// Has something done; what came of it. `None`: this process does nothing any more.
+pub(super) async fn order<T>(
+    commander: &mpsc::Sender<Command>,
+    command: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Option<T> {
+    let (reply, answer) = oneshot::channel();
+    // What was not sent comes back, with the sender: nobody waits for that.
+    commander.send(command(reply)).await.ok()?;
+    answer.await.ok()
+}
+
+/// Why nothing is done any more. After a hand-over [`client`](super::client) asks
+/// the new process.
+pub(super) fn not_done(status: &Status) -> (StatusCode, Vec<u8>) {
+    if status.asker.get().is_some_and(Asker::has_handed_over) {
+        let why = b"a new process serves since a moment ago: ask once more\n".to_vec();
+        return (StatusCode::MISDIRECTED_REQUEST, why);
     }
+    (StatusCode::SERVICE_UNAVAILABLE, b"lockgate is stopping\n".to_vec())
 }
 
 /// The binary that an upgrade is asked for with, written by [`escaped`].

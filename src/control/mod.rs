@@ -31,6 +31,7 @@ pub mod secret;
 pub mod server;
 mod signals;
 mod sockets;
+mod start;
 pub mod status;
 pub mod tail;
 mod tally;

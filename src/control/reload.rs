@@ -308,7 +308,7 @@ impl Running {
                 }
                 break (report, None);
             };
-            let (next, bound, faults) = self.prepare(next, &old, options, &mut report);
+            let (next, bound, faults) = self.prepare(next, options, &mut report);
             let again = move |directory: &mut Directory| directory.read_without(ask, faults);
             match self.with_directory(again).await {
                 None => return broke_off(),
@@ -377,7 +377,6 @@ impl Running {
     fn prepare(
         &self,
         (next, errors): (Snapshot, Vec<BuildError>),
-        old: &Snapshot,
         options: Options,
         report: &mut Report,
     ) -> (Snapshot, Bound, Vec<Fault>) {
@@ -389,7 +388,7 @@ impl Running {
         }
         let bound = sockets::bind(&next, self.workers.len(), &self.listening, Received::new());
         if !bound.lacking.is_empty() {
-            faults = lacking(&next, old, &bound);
+            faults = lacking(&next, &bound);
         }
         (next, bound, faults)
     }

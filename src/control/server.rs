@@ -1,46 +1,35 @@
 //! One run of lockgate: from a valid configuration to the last connection.
 
 use std::io::{self, Write};
-use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
-use tracing::{error, info, warn};
+use tracing::info;
 
-use super::access;
-use super::activation;
 use super::admin::{self, Status};
-use super::admin_state::AdminStates;
 use super::commands::{self, Command};
 use super::crew::Crew;
 use super::expiry;
-use super::handover::{self, Estate, Launch};
-use super::keeper::Keeper;
-use super::last_good;
+use super::handover::Launch;
 use super::notify::Notifier;
-use super::prober::{self, Prober};
+use super::prober::Prober;
 use super::reload::{Options, Running};
 use super::resolver::{Resolver, UNSERVED, WHILE_SERVED};
-use super::secret;
 use super::signals::{Asked, Signals};
-use super::sockets::{self, Bound};
+use super::sockets::Bound;
+use super::start::{self, Prepared};
 use super::status::Asker;
-use super::trouble::{Troubles, troubles, unservable};
 use super::upgrade::{self, Upgrader};
-use crate::config::{Ask, Directory, Process, Protocol, Reading};
-use crate::proxy::{Order, Shared};
-use crate::state::{Live, Snapshot};
+use crate::config::{Protocol, Reading};
+use crate::proxy::Order;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,67 +58,6 @@ pub trait Occasion {
     fn stopping(&mut self);
 }
 
-/// What a run begins with.
-#[derive(Debug)]
-struct Start {
-    estate: Estate,
-    directory: Directory,
-    looked: u64,
-    keeper: Keeper,
-    troubles: Troubles,
-    states: AdminStates,
-    snapshot: Snapshot,
-}
-
-/// Reads the files, and builds of them what requests are served by.
-fn start(
-    config_dir: &Path,
-    state_dir: &Path,
-    launch: Launch<'_>,
-    occasion: &mut impl Occasion,
-) -> Result<Start, String> {
-    let estate = Estate::of(launch, state_dir)?;
-    let mut directory = Directory::new(config_dir, last_good::load_all(state_dir));
-    // Before: what changes while it is read is read once more.
-    let looked = directory.look();
-    let ask = Ask { allow_empty: last_good::is_emptied(state_dir), ..Ask::default() };
-    let mut reading = directory.read(ask);
-    let mut built = None;
-    while let Some(config) = reading.config.clone() {
-        let secrets = match config.process.secrets.clone() {
-            Some(secrets) => secrets,
-            None => secret::load_or_create(state_dir)?,
-        };
-        let (snapshot, errors) = Snapshot::build(config, secrets, None);
-        let again = directory.read_without(ask, errors.iter().map(unservable).collect());
-        built = again.is_none().then_some((snapshot, errors));
-        match again {
-            Some(again) => reading = again,
-            None => break,
-        }
-    }
-    occasion.read(&reading)?;
-    launch.strict(handover::objection(&reading))?;
-    let Some((snapshot, errors)) = built else {
-        return Err("nothing can be served: correct what is said above, then start again".into());
-    };
-    let mut keeper = Keeper::new(state_dir);
-    keeper.note(&reading.files);
-    errors.iter().for_each(|error| error!("{error}"));
-    launch.strict(&errors)?;
-    if snapshot.games.is_empty() && !ask.allow_empty {
-        return Err(errors.first().map_or_else(|| "no game".to_owned(), ToString::to_string));
-    }
-    if ask.allow_empty && !snapshot.games.is_empty() {
-        // The next time it is no more than any other directory that is empty.
-        last_good::set_emptied(state_dir, false).map_err(|error| error.to_string())?;
-    }
-    let troubles = Troubles::new(troubles(&reading, &[]).into());
-    let states = AdminStates::load(state_dir);
-    states.apply(&snapshot);
-    Ok(Start { estate, directory, looked, keeper, troubles, states, snapshot })
-}
-
 /// Serves the configuration of this directory until a signal ends it.
 ///
 /// Prints to standard output where it listens, then a line `ready`: from then on
@@ -143,82 +71,17 @@ pub fn run(
     launch: Launch<'_>,
     occasion: &mut impl Occasion,
 ) -> Result<Ended, String> {
-    let begun = start(config_dir, state_dir, launch, occasion).and_then(|start| {
+    let begun = start::prepare(config_dir, state_dir, launch, occasion).and_then(|prepared| {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default())
             .map_err(|error| format!("cannot start the event loop: {error}"))?;
-        let prepared = prepare(start, launch)?;
         runtime.block_on(live(prepared, config_dir, state_dir, launch, occasion))
     });
     if let (Some(heir), Err(why)) = (launch.heir, &begun) {
         heir.fail(why);
     }
     begun
-}
-
-/// What is there before anything runs.
-struct Prepared {
-    process: Process,
-    workers: usize,
-    estate: Estate,
-    directory: Directory,
-    looked: u64,
-    keeper: Keeper,
-    troubles: Troubles,
-    states: AdminStates,
-    bound: Bound,
-    shared: Arc<Shared>,
-}
-
-fn prepare(start: Start, launch: Launch<'_>) -> Result<Prepared, String> {
-    let Start { mut estate, directory, looked, keeper, troubles, states, snapshot } = start;
-    let descriptors = raise_descriptor_limit();
-    let process = snapshot.process.clone();
-    let workers = match process.workers {
-        0 => thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    };
-    let probes = prober::connections(&snapshot);
-    let mut received = mem::take(&mut estate.sockets);
-    if launch.heir.is_none() {
-        let spread = activation::spread(&mut received, workers);
-        spread.map_err(|error| format!("the sockets that systemd passed: {error}"))?;
-    }
-    let bound = sockets::bind(&snapshot, workers, &[], received);
-    for address in bound.unclaimed.iter().filter(|_| launch.heir.is_none()) {
-        warn!(%address, "systemd passed a socket that no listener wants: remove it from lockgate.socket");
-    }
-    for problem in &bound.failed {
-        error!("{problem}");
-    }
-    launch.strict(&bound.failed)?;
-    if bound.addresses.is_empty() && !snapshot.games.is_empty() {
-        return Err(bound.failed.first().cloned().unwrap_or_else(|| "no listener".into()));
-    }
-    let max_connections = process.limits.connections.unwrap_or(affordable(descriptors, probes));
-    let access = Arc::default();
-    access::follow(&access, &process)?;
-    let shared = Arc::new(Shared {
-        access,
-        live: Live::new(snapshot),
-        connections: AtomicUsize::new(0),
-        tunnels: AtomicUsize::new(0),
-        max_connections,
-        workers,
-    });
-    Ok(Prepared {
-        process,
-        workers,
-        estate,
-        directory,
-        looked,
-        keeper,
-        troubles,
-        states,
-        bound,
-        shared,
-    })
 }
 
 /// A process that serves.
@@ -439,29 +302,4 @@ fn print_start(
     occasion.announce(&mut out)?;
     writeln!(out, "ready")?;
     out.flush()
-}
-
-/// Descriptors kept for what comes and goes: files that are read, name
-/// look-ups, the admin listener.
-const SPARE_DESCRIPTORS: usize = 32;
-
-/// How many clients the descriptors are enough for beside so many probes: each
-/// may need an upstream connection besides its own, and running out of those
-/// would fail requests instead of refusing connections (as HAProxy computes
-/// `maxconn`).
-fn affordable(descriptors: usize, probes: usize) -> usize {
-    let open = std::fs::read_dir("/proc/self/fd").map_or(64, Iterator::count);
-    (descriptors.saturating_sub(open + probes + SPARE_DESCRIPTORS) / 2).max(1)
-}
-
-/// Every connection needs a descriptor: takes as many as the system allows.
-fn raise_descriptor_limit() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let current = match setrlimit(Resource::Nofile, wanted) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    // `None` is unlimited.
-    current.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
 }

@@ -27,8 +27,21 @@ pub(super) struct Bound {
     pub(super) failed: Vec<String>,
     /// The ports of these, in their order.
     pub(super) lacking: Vec<u16>,
-    /// Received, and wanted by nobody: closed.
-    pub(super) unclaimed: Vec<SocketAddr>,
+    /// Received, and wanted by nobody: closed with this.
+    pub(super) unclaimed: Received,
+}
+
+impl Bound {
+    /// All its sockets, for another snapshot to be bound to.
+    pub(super) fn into_received(self) -> Received {
+        let mut received = self.unclaimed;
+        for socket in self.sockets.into_iter().flatten() {
+            if let Ok(address) = socket.listener.local_addr() {
+                received.entry(address).or_default().push(socket.listener);
+            }
+        }
+        received
+    }
 }
 
 /// Listening sockets that another process bound, by their addresses.
@@ -49,7 +62,7 @@ pub(super) fn bind(
         addresses: Vec::new(),
         failed: Vec::new(),
         lacking: Vec::new(),
-        unclaimed: Vec::new(),
+        unclaimed: Received::new(),
     };
     for port in &snapshot.ports {
         match bind_port(port, workers, have, &mut received, &owners(snapshot, port)) {
@@ -69,7 +82,7 @@ pub(super) fn bind(
             }
         }
     }
-    bound.unclaimed.extend(received.into_keys());
+    bound.unclaimed = received;
     bound
 }
 

@@ -2,7 +2,6 @@
 //! mended; and what is refused though nothing is wrong with it by itself.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -99,29 +98,30 @@ pub(super) fn unservable(error: &BuildError) -> Fault {
     Fault {
         game: error.game().to_owned(),
         line: error.line(),
+        port: None,
         message: format!("this cannot be served now: {}", error.reason()),
         hint: "reload once more when that is mended".to_owned(),
     }
 }
 
-/// The games that want a port that cannot be had, and serve without it so far.
-pub(super) fn lacking(next: &Snapshot, old: &Snapshot, bound: &Bound) -> Vec<Fault> {
-    let served: HashSet<&str> = old.games.iter().map(|game| &*game.config.name).collect();
+/// The games that want a port that cannot be had.
+pub(super) fn lacking(next: &Snapshot, bound: &Bound) -> Vec<Fault> {
     let fault = |game: &Arc<state::Game>| {
         let lacks = |(at, port): (usize, &u16)| {
             let wants = |listener: &&Arc<state::Listener>| listener.config.ports.contains(port);
-            Some((game.listeners.iter().find(wants)?.config.line, bound.failed.get(at)?))
+            let line = game.listeners.iter().find(wants)?.config.line;
+            Some((line, *port, bound.failed.get(at)?))
         };
-        let (line, why) = bound.lacking.iter().enumerate().find_map(lacks)?;
+        let (line, port, why) = bound.lacking.iter().enumerate().find_map(lacks)?;
         Some(Fault {
             game: game.config.name.to_string(),
             line,
+            port: Some(port),
             message: format!("a port of this listener cannot be had: {why}"),
             hint: "the game stays as it was: free the port, or take another one".to_owned(),
         })
     };
-    let games = next.games.iter().filter(|game| served.contains(&*game.config.name));
-    games.filter_map(fault).collect()
+    next.games.iter().filter_map(fault).collect()
 }
 
 fn unix(time: SystemTime) -> u64 {

@@ -1,7 +1,7 @@
 //! What was accepted and turns out not to be servable: the reading is done once
 //! more, and refuses it.
 
-use super::known::State;
+use super::known::{Standing, State};
 use super::{Ask, Directory, Reading, file_name};
 
 /// Why a game cannot be served as its drop-in says, though nothing is wrong with
@@ -12,10 +12,19 @@ pub struct Fault {
     pub game: String,
     /// The line that is to blame.
     pub line: usize,
+    /// The port that cannot be had, if that is the reason: no reason to prefer a
+    /// version that wants it too, or none at all.
+    pub port: Option<u16>,
     /// What is wrong.
     pub message: String,
     /// What to do.
     pub hint: String,
+}
+
+impl Standing {
+    fn wants(&self, port: u16) -> bool {
+        self.game.listeners.iter().any(|listener| listener.ports.contains(&port))
+    }
 }
 
 impl Directory {
@@ -25,7 +34,11 @@ impl Directory {
     /// of them was accepted by that reading.
     pub fn read_without(&mut self, ask: Ask, faults: Vec<Fault>) -> Option<Reading> {
         let is_new = |fault: &Fault| {
-            self.known.get(&file_name(&fault.game)).is_some_and(|known| known.replaced.is_some())
+            let known = self.known.get(&file_name(&fault.game));
+            let Some(before) = known.and_then(|known| known.replaced.as_ref()) else {
+                return false;
+            };
+            fault.port.is_none_or(|port| before.as_ref().is_some_and(|before| !before.wants(port)))
         };
         let faults: Vec<Fault> = faults.into_iter().filter(is_new).collect();
         if faults.is_empty() {

@@ -315,7 +315,7 @@ fn a_version_that_cannot_be_served_is_taken_back_with_all_that_followed() {
     let (mut directory, first) = start(&dir);
     let fault = |game: &str| {
         let (message, hint) = ("it does not fit".to_owned(), "make room".to_owned());
-        vec![Fault { game: game.to_owned(), line: 3, message, hint }]
+        vec![Fault { game: game.to_owned(), line: 3, port: None, message, hint }]
     };
     // It was there before: nothing to take back.
     assert!(directory.read(ANY).config.is_some());
