@@ -18,6 +18,7 @@ pub mod explain;
 pub mod handover;
 mod history;
 mod keeper;
+mod last_addresses;
 pub mod last_good;
 mod lock;
 mod metrics;

@@ -17,6 +17,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
+use super::last_addresses::LastAddresses;
 use crate::config::BackendAddress;
 use crate::state::{Backend, Group, Snapshot};
 
@@ -43,14 +44,23 @@ pub(super) struct Resolver {
     /// Our own sockets.
     own: Rc<RefCell<Vec<SocketAddr>>>,
     tasks: HashMap<u64, JoinHandle<()>>,
+    last: LastAddresses,
+    /// Writes them; made with the first name.
+    keeping: Option<JoinHandle<()>>,
 }
 
 impl Resolver {
     /// Asks these servers, or those of the system. `admin` is our own address,
-    /// where no backend is.
-    pub(super) fn new(servers: &[SocketAddr], admin: SocketAddr) -> Resolver {
+    /// where no backend is; `last` what was known before.
+    pub(super) fn new(servers: &[SocketAddr], admin: SocketAddr, last: LastAddresses) -> Resolver {
         let (own, tasks) = Default::default();
-        Resolver { servers: servers.to_vec(), admin, families: None, own, tasks }
+        let servers = servers.to_vec();
+        Resolver { servers, admin, families: None, own, tasks, last, keeping: None }
+    }
+
+    /// From now on another process keeps the last addresses.
+    pub(super) fn hand_over(&mut self) {
+        self.keeping.take().inspect(JoinHandle::abort);
     }
 
     /// Resolves the names of the snapshot's backends: those that are new for the
@@ -80,12 +90,17 @@ impl Resolver {
                     Rc::clone(self.families.insert(Rc::new([v4, v6])))
                 }
             };
+            named.recall(&self.last, &self.own.borrow());
             let (told, first) = tokio::sync::oneshot::channel();
-            let keeping = keep(families, named, Rc::clone(&self.own), told);
+            let keeping = keep(families, named, Rc::clone(&self.own), self.last.clone(), told);
             self.tasks.insert(id, spawn_local(keeping));
             firsts.push(first);
         }
         before.values().for_each(JoinHandle::abort);
+        self.last.retain(&snapshot.groups().flat_map(|group| hosts(group)).collect());
+        if !firsts.is_empty() && self.keeping.is_none() {
+            self.keeping = Some(spawn_local(self.last.clone().keep()));
+        }
         let all = async {
             for answer in firsts {
                 // A task that ended early has logged why.
@@ -93,7 +108,10 @@ impl Resolver {
             }
         };
         if timeout(patience, all).await.is_err() {
-            warn!("some names have no answer yet: their backends are down until it comes");
+            warn!(
+                "some names have no answer yet: until it comes their backends are where they \
+                 were last, or down where nothing is known of that"
+            );
         }
         Ok(())
     }
@@ -102,6 +120,7 @@ impl Resolver {
 impl Drop for Resolver {
     fn drop(&mut self) {
         self.tasks.values().for_each(JoinHandle::abort);
+        self.hand_over();
     }
 }
 
@@ -133,6 +152,7 @@ async fn keep(
     resolver: Rc<[TokioResolver; 2]>,
     named: Named,
     own: Rc<RefCell<Vec<SocketAddr>>>,
+    known: LastAddresses,
     told: tokio::sync::oneshot::Sender<()>,
 ) {
     let Named { game, group, backend } = &named;
@@ -163,9 +183,12 @@ async fn keep(
                 }
             }
         }
-        addresses.retain(|address| !leads_to_us(*address, &own.borrow()));
         addresses.sort_unstable();
         addresses.dedup();
+        if !failed {
+            known.note(host, addresses.iter().map(SocketAddr::ip).collect());
+        }
+        addresses.retain(|address| !leads_to_us(*address, &own.borrow()));
         named.publish(addresses, told.is_some());
         let again = again.filter(|_| !failed).map_or(Instant::now() + RETRY, |at| {
             at.clamp(Instant::now() + SHORTEST, Instant::now() + LONGEST)
@@ -185,6 +208,14 @@ struct Named {
     backend: Backend,
 }
 
+/// The names in a group.
+fn hosts(group: &Group) -> impl Iterator<Item = &str> {
+    group.backends.iter().filter_map(|backend| match &backend.config.address {
+        BackendAddress::Name { host, .. } => Some(&**host),
+        BackendAddress::Ip(_) => None,
+    })
+}
+
 /// Those of a group.
 fn named(group: &Group) -> impl Iterator<Item = Named> {
     let is_named =
@@ -197,6 +228,19 @@ fn named(group: &Group) -> impl Iterator<Item = Named> {
 }
 
 impl Named {
+    /// Begins with what was known last, where nothing is known yet.
+    fn recall(&self, last: &LastAddresses, own: &[SocketAddr]) {
+        let BackendAddress::Name { host, port } = &self.backend.config.address else { return };
+        if !self.backend.addresses().is_empty() {
+            return;
+        }
+        let known = last.of(host).into_iter().map(|ip| SocketAddr::new(ip, *port));
+        let known: Vec<SocketAddr> = known.filter(|one| !leads_to_us(*one, own)).collect();
+        if !known.is_empty() {
+            self.backend.set_addresses(known);
+        }
+    }
+
     /// From now on it is there. What is as before is not told, unless it is the
     /// `first` that is heard.
     fn publish(&self, addresses: Vec<SocketAddr>, first: bool) {
@@ -257,7 +301,9 @@ mod tests {
             .unwrap();
         clock.block_on(async {
             for patience in [UNSERVED, WHILE_SERVED] {
-                let mut resolver = Resolver::new(&[server], SocketAddr::from(([127, 0, 0, 1], 1)));
+                let last = LastAddresses::load(dir.path());
+                let admin = SocketAddr::from(([127, 0, 0, 1], 1));
+                let mut resolver = Resolver::new(&[server], admin, last);
                 let begun = Instant::now();
                 resolver.follow(&snapshot, &[], patience).await.unwrap();
                 let waited = begun.elapsed();

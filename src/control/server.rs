@@ -19,6 +19,7 @@ use super::commands::{self, Command};
 use super::crew::Crew;
 use super::expiry;
 use super::handover::Launch;
+use super::last_addresses::LastAddresses;
 use super::notify::Notifier;
 use super::prober::Prober;
 use super::reload::{Options, Running};
@@ -118,7 +119,8 @@ async fn begin(
         Some(_) => (Vec::new(), Some(admin)),
     };
     let Bound { mut sockets, addresses, .. } = bound;
-    let mut resolver = Resolver::new(&process.dns_servers, admin_address);
+    let mut resolver =
+        Resolver::new(&process.dns_servers, admin_address, LastAddresses::load(state_dir));
     let listening: Vec<SocketAddr> = addresses.iter().map(|(_, address)| *address).collect();
     let patience = if launch.heir.is_some() { WHILE_SERVED } else { UNSERVED };
     resolver.follow(&shared.live.load(), &listening, patience).await?;
@@ -191,6 +193,7 @@ async fn live(
     let ended = match order {
         // What is kept of games is the new process's from now on.
         Order::HandOver { within } => {
+            running.resolver.hand_over();
             upgrader.finish(within, &mut crew, &mut signals, &running.shared, &status).await
         }
         _ => stop(order, &mut running, &mut crew, &mut signals, &upgrader.notifier).await,

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::{
     Answer, Backend, Client, Kind, NameServer, Port, Setup, Silent, Site, SiteBuilder, TlsBackend,
     TlsServer, authority, eventually, group, http_listener,
@@ -186,6 +188,47 @@ fn the_last_addresses_stay_while_the_name_server_is_silent() {
     assert_eq!(site.get("/").expect(200).backend(), "B1");
     dns.points("web.internal", &[THERE], 1);
     eventually("the new address is used", || site.get("/").expect(200).backend() == "B2");
+}
+
+/// As does the next process, after an end of whatever kind and after an upgrade.
+#[test]
+fn a_start_goes_on_with_the_last_addresses() {
+    let dns = NameServer::start();
+    dns.points("web.internal", &[HERE], 300);
+    let (port, at) = (Port::reserve(), Port::reserve());
+    let (_b1, _b2) = (Backend::at("B1", HERE, at.number()), Backend::at("B2", THERE, at.number()));
+    let web = format!("[group.web]\nbackends = [\"web.internal:{at}\"]\nkeepalive = false\n");
+    let text = http_listener("a.test", &port, "group = \"web\"") + &web;
+    let setup = Setup::empty().file("game.toml", &text).process(&dns.table());
+    let get = || Client::plain(port.number()).get("a.test", "/").expect(200).backend();
+    let mut lockgate = setup.start();
+    assert_eq!(get(), "B1");
+    eventually("it is kept", || setup.path().join("state/names/last.json").exists());
+    dns.says("web.internal", &Answer::Silence);
+    assert_eq!(lockgate.terminate(), 0);
+    lockgate = setup.start();
+    assert_eq!(get(), "B1");
+    // Killed.
+    drop(lockgate);
+    let lockgate = setup.start();
+    assert_eq!(get(), "B1");
+    lockgate.run(&["upgrade"]).expect(0);
+    let heir = lockgate.run(&["status", "--json"]).expect(0).stdout;
+    let heir: serde_json::Value = serde_json::from_str(&heir).unwrap();
+    let heir = Ends(Pid::from_raw(heir["pid"].as_i64().unwrap().try_into().unwrap()).unwrap());
+    assert_eq!(get(), "B1");
+    dns.points("web.internal", &[THERE], 1);
+    eventually("the new address is used", || get() == "B2");
+    drop(heir);
+}
+
+/// A process that is no child of the test.
+struct Ends(Pid);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::KILL);
+    }
 }
 
 #[test]
