@@ -165,18 +165,43 @@ impl AdminStates {
     /// What is kept. A file that cannot be used is as if absent, which is said in
     /// the log: nobody's game waits for it.
     pub(super) fn load(state_dir: &Path) -> AdminStates {
+        let (states, problem) = AdminStates::read(state_dir);
+        if let Some(problem) = problem {
+            error!("{problem}");
+        }
+        states
+    }
+
+    /// The same, and why the file cannot be used.
+    pub(super) fn read(state_dir: &Path) -> (AdminStates, Option<String>) {
         let file = state_dir.join("admin-state.json");
         let orders = match fs::read(&file) {
             Ok(text) => parse(&text),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Orders::new()),
             Err(error) => Err(error.to_string()),
         };
-        let orders = orders.unwrap_or_else(|why| {
-            let file = file.display();
-            error!("`{file}` cannot be used: {why}: what `lockgate drain`, `maint` and `ready` said is lost, and the drop-ins' `state` holds");
-            Orders::new()
-        });
-        AdminStates { file, orders }
+        let (orders, problem) = match orders {
+            Ok(orders) => (orders, None),
+            Err(why) => {
+                let file = file.display();
+                let problem = format!(
+                    "`{file}` cannot be used: {why}: what `lockgate drain`, `maint` and `ready` \
+                     said is lost, and the drop-ins' `state` holds"
+                );
+                (Orders::new(), Some(problem))
+            }
+        };
+        (AdminStates { file, orders }, problem)
+    }
+
+    /// Where they are kept.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Something is kept of backends of the group.
+    pub(super) fn has(&self, game: &str, group: &str) -> bool {
+        self.orders.get(game).is_some_and(|groups| groups.contains_key(group))
     }
 
     /// Tells the backends of a snapshot, before it serves.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use super::admin_state::AdminStates;
 use super::status::Asker;
 use super::{client, last_good, secret};
 use crate::config::{self, Diagnostic, Directory, plain};
@@ -100,6 +101,8 @@ pub fn offline(
         None => kept_secrets(state_dir),
     };
     let (snapshot, errors) = Snapshot::build(config, secrets, None);
+    let (states, problem) = AdminStates::read(state_dir);
+    states.apply(&snapshot);
     let shared = Arc::new(Shared {
         access: Arc::default(),
         live: Live::new(snapshot),
@@ -108,14 +111,24 @@ pub fn offline(
         max_connections: 0,
         workers: 0,
     });
-    let explained = proxy::explain(&shared, &question.0).map_err(|error| error.to_string());
+    let explained = proxy::explain(&shared, &question.0, true).map_err(|error| error.to_string());
     let explained = explained.map(|found| {
         let has_cookie = found.sticky.as_ref().is_some_and(|sticky| sticky.verdict != "absent");
         let without = without.filter(|_| has_cookie);
-        let notes = errors.iter().map(ToString::to_string).chain(without).collect();
-        Explanation { offline: true, notes, ..found }
+        let said = errors.iter().map(ToString::to_string).chain(without);
+        let notes = said.chain(problem).chain(of_operator(&states, &found)).collect();
+        Explanation { notes, ..found }
     });
     (told, explained)
+}
+
+/// Where the states come from that are not the drop-in's.
+fn of_operator(states: &AdminStates, found: &Explanation) -> Option<String> {
+    let (game, group) = (&found.listener.as_ref()?.game, &found.group.as_ref()?.name);
+    states.has(game, group).then(|| {
+        let file = states.file().display();
+        format!("what the operator says of backends is from `{file}`")
+    })
 }
 
 /// The secret of the state directory; where there is none that can be read, one
@@ -133,7 +146,8 @@ fn kept_secrets(state_dir: &Path) -> (KeyRing, Option<String>) {
 /// What the running process answers to a question on its admin socket.
 pub(super) fn answer(asker: &Asker, question: &[u8]) -> Result<Vec<u8>, String> {
     let ask: Ask = serde_json::from_slice(question).map_err(|error| error.to_string())?;
-    let explained = proxy::explain(asker.shared(), &ask).map_err(|error| error.to_string())?;
+    let explained =
+        proxy::explain(asker.shared(), &ask, false).map_err(|error| error.to_string())?;
     serde_json::to_vec(&explained).map_err(|error| error.to_string())
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn connect(
 ) -> Result<Conn, Failure> {
     let until = start + picked.group.config.connect_timeout;
     let addresses = picked.backend.addresses();
-    let mut last = Failure::because(Cause::Dns, Phase::Connect, "the name has no address");
+    let mut last = no_address();
     let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     for address in addresses.iter() {
         // An address that does not answer leaves the others their share.
@@ -41,6 +41,11 @@ pub(super) async fn connect(
         }
     }
     Err(last)
+}
+
+/// What an attempt at a backend fails of whose name does not resolve.
+pub(super) fn no_address() -> Failure {
+    Failure::because(Cause::Dns, Phase::Connect, "the name has no address")
 }
 
 async fn open(

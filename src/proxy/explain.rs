@@ -79,16 +79,22 @@ impl Ask {
     }
 }
 
-/// Explains what the current snapshot would do with a request.
+/// Explains what the current snapshot would do with a request. `offline`: no
+/// process runs by it, and so nobody looked its backends' names up.
 ///
 /// # Errors
 /// The URL is none.
-pub(crate) fn explain(shared: &Arc<Shared>, ask: &Ask) -> Result<Explanation, UrlError> {
+pub(crate) fn explain(
+    shared: &Arc<Shared>,
+    ask: &Ask,
+    offline: bool,
+) -> Result<Explanation, UrlError> {
     let url = Url::parse(&ask.url)?;
     let worker = Worker::new(usize::MAX, Arc::clone(shared));
     let view = worker.view();
     let snapshot = &view.snapshot;
     let mut story = Story { snapshot, url: &url, explanation: blank(snapshot, &url, ask) };
+    story.explanation.offline = offline;
     let address = ask.client_ip.unwrap_or(IpAddr::from([127, 0, 0, 1]));
     let mut peer = Peer::new(SocketAddr::new(address, 0), url.port, usize::MAX);
     if story.arrives(&mut peer) {
@@ -115,6 +121,7 @@ fn blank(snapshot: &Snapshot, url: &Url, ask: &Ask) -> Explanation {
         listener: None,
         client: None,
         path: None,
+        body: None,
         rules: Vec::new(),
         outcome: outcome("forward"),
         group: None,

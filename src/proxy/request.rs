@@ -8,7 +8,7 @@ use super::message::{Cx, Request};
 use super::respond::{self, Answer, Place};
 use super::retry;
 use super::route::{self, Route};
-use crate::config::Action;
+use crate::config::{Action, Upstream};
 use crate::http1::RequestFraming;
 use crate::state::Group;
 
@@ -92,12 +92,24 @@ async fn forward<'a>(
     group: &'a Group,
     client: &mut impl Downstream,
 ) -> Result<Box<Attempt<'a>>, Failure> {
+    match unfit(request, &route, group) {
+        Some(failure) => Err(failure),
+        None => retry::forward(cx, request, route, group, client).await,
+    }
+}
+
+/// Why no backend of the group may have the request, whichever is picked.
+pub(super) fn unfit(request: &Request, route: &Route<'_>, group: &Group) -> Option<Failure> {
     if let (RequestFraming::Length(length), Some(max)) = (request.head.framing, route.max_body())
         && length > max
     {
-        return Err(Failure::because(Cause::BodyTooLarge, Phase::Request, "max_body"));
+        return Some(Failure::because(Cause::BodyTooLarge, Phase::Request, "max_body"));
     }
-    retry::forward(cx, request, route, group, client).await
+    let is_h2c = matches!(group.config.protocol, Upstream::H2c);
+    (request.websocket && is_h2c).then(|| {
+        let why = "a WebSocket needs protocol http or https";
+        Failure::because(Cause::ConnectError, Phase::Connect, why)
+    })
 }
 
 /// Turns a failure into what the client gets, and logs it.

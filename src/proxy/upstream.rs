@@ -118,10 +118,6 @@ pub(super) async fn open(
         let own = error.kind() == io::ErrorKind::InvalidData;
         Failure { own, ..Failure::because(Cause::ConnectError, Phase::Connect, error) }
     };
-    if request.websocket {
-        let why = "a WebSocket needs protocol http or https";
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, why)));
-    }
     let shared = &cx.worker.shared_upstream;
     // One that says no has not been sent anything: the next, or a new one.
     while !fresh && let Some(connection) = shared.find(backend) {

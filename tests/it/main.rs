@@ -28,6 +28,7 @@ mod events;
 mod explain;
 mod farewell;
 mod faults;
+mod foreseen;
 mod forwarding;
 mod framing;
 mod h2c;

@@ -2,8 +2,8 @@
 
 use super::plain;
 use crate::proxy::document::{
-    AfterFailure, BackendFacts, Candidate, CertificateFacts, ClientFacts, Explanation, FieldChange,
-    GroupFacts, ListenerFacts, Outcome, PickFacts, PortFacts, RuleFacts, StickyFacts,
+    AfterFailure, BackendFacts, BodyFacts, Candidate, CertificateFacts, ClientFacts, Explanation,
+    FieldChange, GroupFacts, ListenerFacts, Outcome, PickFacts, PortFacts, RuleFacts, StickyFacts,
 };
 
 /// Rules that do not fit the path are shown up to so many.
@@ -48,6 +48,7 @@ pub(super) fn page(explanation: &Explanation) -> String {
     page.lines("client", explanation.client.iter().map(client));
     page.lines("path", &explanation.path);
     page.lines("rules", rules(&explanation.rules));
+    page.lines("body", explanation.body.iter().map(body));
     if let Some(group) = &explanation.group {
         page.lines("group", self::group(group, explanation.pick.as_ref()));
     }
@@ -156,6 +157,15 @@ fn client(client: &ClientFacts) -> String {
     format!("{from}: {verdict}")
 }
 
+fn body(body: &BodyFacts) -> String {
+    let length = body.length.map(|length| format!("{length} bytes"));
+    let most = body.most.map(|most| match body.length {
+        Some(length) if length > most => format!("more than the {most} of `max_body`"),
+        _ => format!("at most {most} bytes (`max_body`), else 413"),
+    });
+    length.into_iter().chain(most).collect::<Vec<_>>().join(", ")
+}
+
 fn rules(rules: &[RuleFacts]) -> Vec<String> {
     let unfit = rules.iter().filter(|rule| !rule.fits).count();
     let mut shown = 0;
@@ -222,6 +232,9 @@ fn backend(backend: &BackendFacts, is_candidate: bool) -> String {
     }
     let verdict = match (&backend.why_not, backend.available) {
         (Some(why), _) => format!("takes nobody new: {why}"),
+        (None, _) if backend.no_address => {
+            "its name has no address: an attempt there fails at once (`dns`)".to_owned()
+        }
         (None, true) if backend.backup && !is_candidate => "backup, waits".to_owned(),
         (None, true) if backend.backup => "backup, available".to_owned(),
         (None, true) => "available".to_owned(),

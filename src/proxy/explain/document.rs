@@ -29,6 +29,9 @@ pub struct Explanation {
     pub client: Option<ClientFacts>,
     /// The path as rules see it.
     pub path: Option<String>,
+    /// What is said of its body: its length, where a field has it, or a limit.
+    #[serde(default)]
+    pub body: Option<BodyFacts>,
     /// The listener's rules in the order of the file.
     pub rules: Vec<RuleFacts>,
     /// What comes of it.
@@ -125,6 +128,15 @@ pub struct ClientFacts {
     pub access: String,
 }
 
+/// The request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BodyFacts {
+    /// By its `Content-Length`; `null`: it has none.
+    pub length: Option<u64>,
+    /// `max_body`, of the rule or the listener; `null`: it has no limit.
+    pub most: Option<u64>,
+}
+
 /// A rule that was considered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RuleFacts {
@@ -186,6 +198,10 @@ pub struct BackendFacts {
     pub address: String,
     /// What a name resolves to; empty for one that does not.
     pub resolved: Vec<String>,
+    /// Its name has no address: it is picked as others are, and the attempt fails
+    /// at once.
+    #[serde(default)]
+    pub no_address: bool,
     /// Its share.
     pub weight: u32,
     /// Used only where no other is available.

@@ -1,19 +1,23 @@
 //! Which backend of a group would have a request, and what if it fails.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::document::{
-    AfterFailure, BackendFacts, Candidate, EjectionFacts, Explanation, GroupFacts, PickFacts,
-    ProbeFacts, StickyFacts,
+    AfterFailure, BackendFacts, BodyFacts, Candidate, EjectionFacts, Explanation, GroupFacts,
+    PickFacts, ProbeFacts, StickyFacts,
 };
 use super::{fields, outcome, refusal};
 use crate::config::{AdminState, Upstream};
+use crate::http1::RequestFraming;
 use crate::policy::balance::{Balance, foresee, key_hash};
 use crate::policy::retry::{self, Kind, Next, Progress, Stop, next};
 use crate::policy::sticky::{Bound, Direction, Ejection, Reject, Seconds, Standing};
+use crate::proxy::connect::no_address;
 use crate::proxy::error::{Cause, Failure};
 use crate::proxy::message::{Cx, Request};
 use crate::proxy::pick::{hash_value, nobody};
+use crate::proxy::request::unfit;
 use crate::proxy::retry::{kind, terms};
 use crate::proxy::route::Route;
 use crate::proxy::sticky::{Binding, judge};
@@ -41,7 +45,15 @@ pub(super) fn explain(
         binding.session.stays = direction == Some(Direction::Elsewhere);
     }
     explanation.sticky = sticky.map(|sticky| sticky_facts(cx, request, group, sticky, direction));
-    explanation.group = Some(group_facts(group, place));
+    let facts = group_facts(group, place, explanation.offline);
+    let is_nameless = |at: usize| facts.backends.get(at).is_some_and(|one| one.no_address);
+    let nameless: Vec<usize> = (0..group.backends.len()).filter(|at| is_nameless(*at)).collect();
+    explanation.group = Some(facts);
+    explanation.body = body_facts(request, route);
+    if let Some(failure) = unfit(request, route, group) {
+        explanation.outcome = refusal(&failure);
+        return;
+    }
     let at_home = home.filter(|_| direction == Some(Direction::Home));
     let (places, trust) = match at_home {
         Some(home) => (vec![(home, 1.0)], Trust::Known),
@@ -54,6 +66,7 @@ pub(super) fn explain(
             anew.unwrap_or_default() + &picked_because(group, &places, trust)
         }
     };
+    let why = why + &in_vain(group, &places, &nameless);
     explanation.pick = Some(PickFacts {
         bound: at_home.is_some(),
         candidates: candidates(group, &places),
@@ -66,11 +79,17 @@ pub(super) fn explain(
         explanation.outcome = refusal(&nobody(group));
         return;
     };
-    explanation.outcome = outcome("forward");
+    let takes = |at: usize| group.circles().any(|takers| takers.take(at));
+    let may_have_it = |at: usize| at_home == Some(at) || takes(at);
+    explanation.outcome =
+        match (0..group.backends.len()).all(|at| nameless.contains(&at) || !may_have_it(at)) {
+            true => refusal(&no_address()),
+            false => outcome("forward"),
+        };
     explanation.to_backend = fields::to_backend(cx, request, route, group);
     explanation.to_client = fields::to_client(request, route, binding.as_ref(), *first);
     let after = |cause| after(cause, &settings.settings, idempotent, group, key, &places);
-    explanation.failures = causes(&settings.settings).map(after).collect();
+    explanation.failures = causes(&settings.settings, !nameless.is_empty()).map(after).collect();
 }
 
 /// Who may get the request, of the first circle that has anybody left.
@@ -142,6 +161,31 @@ fn gone_because(group: &Group, home: usize, direction: Option<Direction>) -> Opt
     Some(format!("the cookie names {name}, but {reason}: {then}; "))
 }
 
+/// What is said of those that are picked and cannot be connected to.
+fn in_vain(group: &Group, places: &[(usize, f64)], nameless: &[usize]) -> String {
+    let picked = places.iter().filter(|(at, _)| nameless.contains(at));
+    let names = picked.filter_map(|(at, _)| group.backends.get(*at)).map(|one| &*one.config.name);
+    let names: Vec<&str> = names.collect();
+    match &*names {
+        [] => String::new(),
+        [one] => format!("; the name of {one} has no address: an attempt there fails at once"),
+        names => {
+            let names = names.join(", ");
+            format!("; the names of {names} have no address: an attempt there fails at once")
+        }
+    }
+}
+
+/// What is known of the body before it comes.
+fn body_facts(request: &Request, route: &Route<'_>) -> Option<BodyFacts> {
+    let length = match request.head.framing {
+        RequestFraming::Length(length) => Some(length),
+        RequestFraming::None | RequestFraming::Chunked => None,
+    };
+    let facts = BodyFacts { length, most: route.max_body() };
+    (facts.length.is_some() || facts.most.is_some()).then_some(facts)
+}
+
 /// Why a backend takes nobody new.
 fn reason(group: &Group, place: usize, standing: Standing) -> Option<String> {
     let backend = group.backends.get(place)?;
@@ -168,7 +212,7 @@ fn ejection(why: Ejection) -> &'static str {
     }
 }
 
-fn group_facts(group: &Group, place: String) -> GroupFacts {
+fn group_facts(group: &Group, place: String, offline: bool) -> GroupFacts {
     let config = &group.config;
     let hash_key = match &config.balance {
         Balance::Hash(key) => Some(key.to_string()),
@@ -185,21 +229,23 @@ fn group_facts(group: &Group, place: String) -> GroupFacts {
         .to_owned(),
         balance: config.balance.name().to_owned(),
         hash_key,
-        backends: (0..group.backends.len()).filter_map(|at| backend_facts(group, at)).collect(),
+        backends: (0..group.backends.len())
+            .filter_map(|at| backend_facts(group, at, offline))
+            .collect(),
     }
 }
 
-fn backend_facts(group: &Group, place: usize) -> Option<BackendFacts> {
+fn backend_facts(group: &Group, place: usize, offline: bool) -> Option<BackendFacts> {
     let backend = group.backends.get(place)?;
     let why_not = reason(group, place, group.standing(place)?);
     let config = &backend.config;
-    let resolved = match config.address.socket() {
-        Some(_) => Vec::new(),
-        None => backend.addresses().iter().map(ToString::to_string).collect(),
-    };
+    let is_named = config.address.socket().is_none();
+    let addresses = if is_named { backend.addresses() } else { Arc::default() };
+    let resolved: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     Some(BackendFacts {
         name: config.name.to_string(),
         address: config.address.to_string(),
+        no_address: is_named && resolved.is_empty() && !offline,
         resolved,
         weight: config.weight,
         backup: config.backup,
@@ -281,7 +327,7 @@ fn sticky_facts(
 }
 
 /// What may go wrong with an attempt, and whether the backend saw the request.
-fn causes(settings: &retry::Settings) -> impl Iterator<Item = (Cause, bool)> {
+fn causes(settings: &retry::Settings, nameless: bool) -> impl Iterator<Item = (Cause, bool)> {
     const BEFORE: [(Cause, bool); 5] = [
         (Cause::ConnectRefused, false),
         (Cause::ConnectTimeout, false),
@@ -292,7 +338,8 @@ fn causes(settings: &retry::Settings) -> impl Iterator<Item = (Cause, bool)> {
     let on = settings.on;
     let listed = [500, 502, 503, 504, 403, 404, 429].into_iter();
     let listed = listed.filter(move |status| on.contains(Kind::Status(*status)));
-    BEFORE.into_iter().chain(listed.map(|status| (Cause::Status(status), true)))
+    let dns = nameless.then_some((Cause::Dns, false));
+    dns.into_iter().chain(BEFORE).chain(listed.map(|status| (Cause::Status(status), true)))
 }
 
 /// What follows when the first attempt fails like this.
