@@ -182,6 +182,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Where it leads.
+    pub(super) fn backend(&self) -> &str {
+        &self.backend.config.name
+    }
+
     /// Whose tunnel it is.
     pub(super) fn game(&self) -> &Arc<str> {
         &self.game

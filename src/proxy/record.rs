@@ -30,6 +30,8 @@ const RECENT: usize = 512;
 const RECENT_REFUSED: usize = 128;
 /// Bytes of a host or path in a line.
 const LONGEST: usize = 2048;
+/// The same of a path that is kept for as long as a tunnel lives.
+const LONGEST_KEPT: usize = 128;
 
 /// What the client got.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,15 +119,18 @@ fn combined(request: &Request) -> Combined<'_> {
     }
 }
 
-/// What will be told of the end of the tunnel that the request became, if
-/// anybody wants to know.
+/// What will be told of the end of the tunnel that the request became.
 pub(super) fn tunnel(cx: Cx<'_>, request: &Request, place: Option<Place<'_>>) -> Option<Box<Told>> {
-    let place = place.filter(|_| cx.worker.access.is_on())?;
+    let (place, group) = (place?, place?.group?);
+    let path = request.path_and_query();
     Some(Box::new(Told {
         access: Rc::clone(&cx.worker.access),
+        readers: Rc::clone(&cx.worker.readers),
         id: request.id(cx.worker).into(),
         generation: cx.view.snapshot.generation,
         game: Arc::clone(&place.listener.game),
+        group: Arc::clone(&group.config.name),
+        path: path.get(..LONGEST_KEPT).unwrap_or(path).into(),
         client: place.client,
         peer: cx.peer.address,
         port: cx.peer.port,

@@ -51,7 +51,7 @@ pub(super) struct Tunnel {
     calls: u32,
     /// Its last call came: until then it has time.
     until: Option<Instant>,
-    /// What its line in the access log will say, if it gets one.
+    /// What is told of its end.
     told: Option<Box<Told>>,
     ending: Ending,
 }
@@ -59,7 +59,8 @@ pub(super) struct Tunnel {
 impl Drop for Tunnel {
     fn drop(&mut self) {
         if let Some(told) = &self.told {
-            told.closed(self.up.bytes, self.down.bytes, self.ending);
+            let backend = self.place.backend();
+            told.closed(backend, self.up.bytes, self.down.bytes, self.ending);
         }
     }
 }

@@ -105,7 +105,7 @@ pub(super) struct Worker {
     /// Its part of the access log.
     pub(super) access: Rc<AccessBuffer>,
     /// Who reads along.
-    pub(super) readers: Readers,
+    pub(super) readers: Rc<Readers>,
     date: RefCell<(u64, String)>,
 }
 
@@ -140,7 +140,7 @@ impl Worker {
             recent: Recent::default(),
             in_flight: InFlight::default(),
             access,
-            readers: Readers::default(),
+            readers: Rc::default(),
             date: RefCell::default(),
         }
     }

@@ -220,3 +220,35 @@ fn what_a_slow_reader_cannot_take_is_left_out_and_counted() {
     assert_eq!(told + left_out, sent);
     assert!(left_out > 0 && told > 1000, "{told} told, {left_out} left out");
 }
+
+/// Its end is told as the access log has it, also to who came after its beginning.
+#[test]
+fn a_websocket_has_a_line_at_each_end() {
+    let backend = Backend::scripted("B1", |exchange| {
+        exchange.switch();
+        exchange.mirror();
+    });
+    let site = Site::before(&backend);
+    let mut early = Tail::of(&site, &["--path", "/ws", "--backend", &backend.address()]);
+    let mut client = site.connect();
+    client.switch();
+    assert_eq!(client.swap(b"hello", 5), b"hello");
+    let opened = early.line();
+    let (_, id) = opened.trim_end().split_once("  WebSocket open  id ").unwrap();
+    let mut late = Tail::of(&site, &["--group", "web", "--status", "101", "--json"]);
+    let mut other = Tail::of(&site, &["--backend", "other"]);
+    let mut elsewhere = Tail::of(&site, &["--path", "/wss"]);
+    client.half_close();
+    client.assert_ends_cleanly();
+    let line = early.line();
+    let said = format!("  WebSocket closed (client), 5 bytes from the client, 5 to it  id {id}");
+    assert!(line.contains(" 101 ") && line.contains("  game/web  "), "{line}");
+    assert!(line.trim_end().ends_with(&said), "{line}");
+    let line = late.json();
+    assert_eq!((&line["tunnel"], &line["ended"]), (&"closed".into(), &"client".into()));
+    assert_eq!((&line["request_id"], &line["received"]), (&id.into(), &5.into()));
+    assert!(line["ms"].as_f64().is_some_and(|ms| ms > 0.0), "{line}");
+    let Site { mut lockgate, .. } = site;
+    assert_eq!(lockgate.terminate(), 0);
+    assert!(other.rest().is_empty() && elsewhere.rest().is_empty());
+}

@@ -26,6 +26,10 @@ struct Line {
     detail: Option<String>,
     /// What was no request took none.
     ms: Option<f64>,
+    received: u64,
+    sent: u64,
+    tunnel: Option<String>,
+    ended: Option<String>,
     attempts: Vec<Attempt>,
 }
 
@@ -85,7 +89,16 @@ impl Texts {
             let all: Vec<String> = line.attempts.iter().map(Attempt::text).collect();
             text.push_str(&plain(&format!("  [{}]", all.join(", then "))));
         }
-        if line.cause.is_some() || line.attempts.len() > 1 {
+        if let Some(tunnel) = &line.tunnel {
+            let (received, sent) = (line.received, line.sent);
+            let ended = line
+                .ended
+                .as_ref()
+                .map(|ended| format!(" ({ended}), {received} bytes from the client, {sent} to it"));
+            let ended = ended.unwrap_or_default();
+            text.push_str(&plain(&format!("  WebSocket {tunnel}{ended}")));
+        }
+        if line.cause.is_some() || line.attempts.len() > 1 || line.tunnel.is_some() {
             text.push_str(&plain(&format!("  id {}", line.request_id)));
         }
         text.push('\n');

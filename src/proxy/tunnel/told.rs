@@ -1,4 +1,4 @@
-//! What the access log says when a tunnel has ended.
+//! What the access log, and who reads along, is told when a tunnel has ended.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -7,17 +7,23 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
+use crate::proxy::tail::{Readers, Seen};
 use crate::telemetry::access::{AccessBuffer, Format};
 use crate::telemetry::line::{RequestId, RequestLine};
 
 /// What is kept for it while the tunnel lives: enough to find its first line by,
-/// which has the rest. Not a byte of it where there is no such log.
+/// which has the rest. A tunnel lives for hours: who will want to know of its end is
+/// not known at its beginning.
 #[derive(Debug)]
 pub(in crate::proxy) struct Told {
     pub(in crate::proxy) access: Rc<AccessBuffer>,
+    pub(in crate::proxy) readers: Rc<Readers>,
     pub(in crate::proxy) id: Id,
     pub(in crate::proxy) generation: u64,
     pub(in crate::proxy) game: Arc<str>,
+    pub(in crate::proxy) group: Arc<str>,
+    /// The beginning of the path, for who reads along.
+    pub(in crate::proxy) path: Box<[u8]>,
     pub(in crate::proxy) client: IpAddr,
     pub(in crate::proxy) peer: SocketAddr,
     pub(in crate::proxy) port: u16,
@@ -82,7 +88,7 @@ impl Ending {
 
 impl Told {
     /// The tunnel has ended, after so many bytes each way.
-    pub(super) fn closed(&self, received: u64, sent: u64, ending: Ending) {
+    pub(super) fn closed(&self, backend: &str, received: u64, sent: u64, ending: Ending) {
         let line = RequestLine {
             time: SystemTime::now(),
             request_id: match &self.id {
@@ -94,7 +100,7 @@ impl Told {
             game: Some(&self.game),
             listener: None,
             rule: None,
-            group: None,
+            group: Some(&self.group),
             client: self.client,
             peer: self.peer,
             port: self.port,
@@ -121,5 +127,16 @@ impl Told {
             }
             told
         });
+        if self.readers.are_there() {
+            let seen = Seen {
+                game: Some(&self.game),
+                group: Some(&self.group),
+                status: 101,
+                cause: None,
+                took: self.since.elapsed(),
+                path: &self.path,
+            };
+            self.readers.tell(&seen, || vec![(backend, None)], || line.json());
+        }
     }
 }
