@@ -9,25 +9,26 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tracing::warn;
 
+use super::buffer::Buffer;
 use super::conn::{Conn, Stream};
 use super::connection;
+use super::error::{Cause, Failure, Phase};
 use super::http2;
-use super::message::Peer;
+use super::message::{Cx, Peer};
 use super::proxy_protocol;
+use super::record;
 use super::registry::Seat;
+use super::respond;
 use super::tcp::Tcp;
 use super::tls;
 use super::worker::Worker;
 use crate::config::Protocol;
+use crate::http1::{Method, Version};
+use crate::telemetry::line::RequestId;
 
 /// How long accepting rests when the system has no descriptor or memory left:
 /// long enough not to spin, short enough that the next free one is used at once.
 const REST: Duration = Duration::from_millis(20);
-
-/// What a client of a plain port gets when there is no room for it.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
-Content-Type: text/plain; charset=utf-8\r\nContent-Length: 24\r\nConnection: close\r\n\r\n\
-503 Service Unavailable\n";
 
 /// Accepts for as long as it is polled; nothing ends it but being dropped.
 pub(super) async fn accept(worker: Rc<Worker>, listener: &TcpListener, port: u16) {
@@ -73,19 +74,31 @@ fn start(worker: &Rc<Worker>, tcp: TcpStream, address: SocketAddr, port: u16) {
     let view = worker.view();
     let Some(protocol) = view.snapshot.port(port).map(|port| port.protocol) else { return };
     let Some(seat) = worker.admit() else {
-        if protocol == Protocol::Http {
-            // If it does not take it at once it gets nothing.
-            let _ = tcp.try_write(FULL);
-        }
-        if worker.refusals.may_write() {
-            warn!(client = %address.ip(), port, "connection refused: limits.connections reached");
-        }
+        let peer = Peer::new(address, port, usize::MAX);
+        turn_away(Cx { worker, view: &view, peer: &peer }, &tcp, protocol);
         return;
     };
     // It only costs latency where it fails.
     let _ = tcp.set_nodelay(true);
     let peer = Peer::new(address, port, seat.place());
     spawn_local(connection(seat, tcp, peer, protocol));
+}
+
+/// There is no room for it: a client of a plain port is told so, one that would
+/// have to shake hands first is not.
+fn turn_away(cx: Cx<'_>, tcp: &TcpStream, protocol: Protocol) {
+    let failure = Failure::because(Cause::Limit, Phase::Request, "limits.connections");
+    let id = RequestId::Made(cx.worker.request_id());
+    respond::log(cx, None, None, &failure, id);
+    let answer = respond::error(&failure, id, false);
+    let mut outcome = answer.outcome(Method::Get);
+    let mut out = Buffer::small();
+    respond::write(&mut out, cx, &answer, Method::Get, Version::Http11, false);
+    // If it does not take it at once it gets nothing.
+    if protocol == Protocol::Https || tcp.try_write(out.filled()).is_err() {
+        outcome.sent = 0;
+    }
+    record::refused(cx, id, &failure, outcome);
 }
 
 /// Whom a peer with PROXY headers speaks for.

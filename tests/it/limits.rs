@@ -6,7 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Backend, Client, Gate, Site, chunked, eventually};
+use crate::support::{
+    Backend, Client, Gate, Port, Site, TlsOffer, chunked, eventually, https_listener,
+};
 
 const SHORT: Duration = Duration::from_millis(300);
 const MIB: usize = 1024 * 1024;
@@ -300,6 +302,49 @@ fn limits_connections_holds_the_number_of_clients() {
         client.try_send("GET /later HTTP/1.1\r\nHost: a.test\r\n\r\n").is_ok()
             && client.read_or_cut().is_some_and(|response| response.status == 200)
     });
+}
+
+/// Nobody is turned away without a trace.
+#[test]
+fn who_finds_no_room_is_counted_and_has_a_line() {
+    let (b1, tls) = (Backend::named("B1"), Port::reserve());
+    let more = https_listener("a.test", &tls, "group = \"web\"");
+    let log = "[limits]\nconnections = 1\n[log]\naccess = \"access.log\"\n";
+    let site = Site::http().process(log).backend(&b1).more(&more).start();
+    let mut held = site.connect();
+    held.get("a.test", "/").expect(200);
+    let answer = site.connect().read().expect(503);
+    assert_eq!(answer.values("retry-after").len(), 1);
+    // Before a handshake there are no words for it.
+    TlsOffer::to("a.test").refusal(tls.number());
+    drop(held);
+    let failures = "lockgate_request_failures_total{game=\"\",group=\"\",cause=\"limit\"} 2";
+    let status = "lockgate_requests_total{game=\"\",group=\"\",class=\"5xx\"} 2";
+    let host = site.lockgate.admin_host();
+    let page = site.lockgate.admin().get(&host, "/metrics").expect(200).text();
+    assert!(page.contains(failures) && page.contains(status), "{page}");
+
+    let said = ["status=503", "cause=limit", "phase=request", "limits.connections", "127.0.0.1"];
+    site.lockgate.wait_for_log(&said);
+    let path = site.lockgate.path().join("access.log");
+    let mut lines = Vec::new();
+    eventually("three lines", || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        lines = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.len() == 3
+    });
+    let body = answer.text();
+    for (line, sent) in lines[1..].iter().zip([body.len(), 0]) {
+        let line: &serde_json::Value = line;
+        assert_eq!((&line["status"], &line["cause"]), (&503.into(), &"limit".into()), "{line}");
+        assert_eq!(
+            (&line["client"], &line["detail"]),
+            (&"127.0.0.1".into(), &"limits.connections".into())
+        );
+        assert_eq!(line["sent"], sent, "{line}");
+    }
+    let id = lines[1]["request_id"].as_str().unwrap();
+    assert!(body.contains(&format!("request id {id}")), "{body}");
 }
 
 #[test]
