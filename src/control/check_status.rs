@@ -129,7 +129,7 @@ fn html(rows: &[Row], generation: u64) -> String {
          <title>lockgate http upstream check status</title>\n</head>\n<body>\n\
          <h1>lockgate http upstream check status</h1>\n\
          <h2>Check upstream server number: {}, generation: {generation}</h2>\n\
-         <table style=\"background-color:white\" cellspacing=\"0\"        cellpadding=\"3\" \
+         <table bgcolor=\"white\" cellspacing=\"0\"        cellpadding=\"3\" \
          border=\"1\">\n  <tr bgcolor=\"#C0C0C0\">\n",
         rows.len()
     );
@@ -212,6 +212,13 @@ mod tests {
             <td>192.168.0.1:80</td>\n    <td>down</td>\n    <td>0</td>\n    <td>7</td>\n    \
             <td>http</td>\n    <td>0</td>\n  </tr>\n";
         assert!(page.contains(red), "{page}");
+    }
+
+    /// The admin address's policy allows none but the admin page's own.
+    #[test]
+    fn the_page_has_no_style_that_would_be_blocked() {
+        let page = html(&[row(0, true)], 1);
+        assert!(!page.contains("style"), "{page}");
     }
 
     #[test]

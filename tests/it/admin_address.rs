@@ -113,6 +113,9 @@ fn st_01_json() {
         let page = page(&site.lockgate, query);
         assert_eq!(page.value("content-type"), "text/html");
         assert!(text(&page).contains("<h2>Check upstream server number: 2, generation: 1</h2>"));
+        // The policy that goes with it allows the admin page's own style and no other.
+        assert!(page.value("content-security-policy").contains("style-src 'sha256-"));
+        assert!(!text(&page).contains("style") && !text(&page).contains("<script"), "{page:?}");
     }
 }
 
