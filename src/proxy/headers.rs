@@ -87,18 +87,7 @@ pub(super) fn write_request(
             Some(rest) => Line::Instead(rest),
         }
     });
-    match request.head.framing {
-        RequestFraming::None => {}
-        RequestFraming::Length(length) => push_length(out, length),
-        RequestFraming::Chunked => out.push(b"Transfer-Encoding: chunked\r\n"),
-    }
-    match (request.head.te_trailers, keepalive) {
-        _ if request.websocket => out.push(UPGRADE),
-        (true, true) => out.push(b"TE: trailers\r\nConnection: TE\r\n"),
-        (true, false) => out.push(b"TE: trailers\r\nConnection: TE, close\r\n"),
-        (false, false) => out.push(b"Connection: close\r\n"),
-        (false, true) => {}
-    }
+    write_connection(out, request, keepalive);
     write_forwarding(out, cx, request, route, trusted);
     if begins_trace {
         write_traceparent(out, request.begin_trace(cx.worker));
@@ -124,6 +113,23 @@ fn write_request_line(out: &mut Buffer, request: &Request) {
 /// `Host`, where the client's own is replaced or missing (HTTP/1.0).
 fn write_host(out: &mut Buffer, request: &Request, route: &Route<'_>) {
     push_field(out, b"Host", &route.authority(request));
+}
+
+/// What is about the backend's connection, and about the body on it.
+#[inline]
+fn write_connection(out: &mut Buffer, request: &Request, keepalive: bool) {
+    match request.head.framing {
+        RequestFraming::None => {}
+        RequestFraming::Length(length) => push_length(out, length),
+        RequestFraming::Chunked => out.push(b"Transfer-Encoding: chunked\r\n"),
+    }
+    match (request.head.te_trailers, keepalive) {
+        _ if request.websocket => out.push(UPGRADE),
+        (true, true) => out.push(b"TE: trailers\r\nConnection: TE\r\n"),
+        (true, false) => out.push(b"TE: trailers\r\nConnection: TE, close\r\n"),
+        (false, false) => out.push(b"Connection: close\r\n"),
+        (false, true) => {}
+    }
 }
 
 /// The fields that tell the backend who asks.

@@ -14,6 +14,7 @@ pub(super) mod upstream;
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -79,19 +80,8 @@ pub(super) async fn serve(seat: &Seat, conn: Conn, peer: &Peer) {
     let limits = worker.view().snapshot.process.limits.clone();
     let mut deadline = Deadline::default();
     let until = Instant::now() + limits.header_timeout;
-    let mut handshake = Box::pin(builder(limits.header_size).handshake(io.clone()));
-    let server = poll_fn(|task| {
-        let done = handshake.as_mut().poll(task);
-        let pushed = io.poll_push(task);
-        match (done, pushed) {
-            (Poll::Ready(server), _) => Poll::Ready(server.ok()),
-            (Poll::Pending, Poll::Ready(Err(_))) => Poll::Ready(None),
-            (Poll::Pending, _) => deadline.poll(task, Instant::now(), until).map(|()| None),
-        }
-    })
-    .await;
-    drop(handshake);
-    let Some(server) = server else { return };
+    let handshake = builder(limits.header_size).handshake(io.clone());
+    let Some(server) = begun(Box::pin(handshake), &io, &mut deadline, until).await else { return };
     let timers = Rc::new(Timers::default());
     // Until the first request its head's time holds.
     let idle = Cell::new(limits.header_timeout);
@@ -157,6 +147,25 @@ pub(super) async fn serve(seat: &Seat, conn: Conn, peer: &Peer) {
     .await;
 }
 
+/// The connection once both sides have said how they speak, if they do so in time.
+async fn begun<T, E>(
+    mut handshake: Pin<Box<impl Future<Output = Result<T, E>>>>,
+    io: &HeldIo,
+    deadline: &mut Deadline,
+    until: Instant,
+) -> Option<T> {
+    poll_fn(|task| {
+        let done = handshake.as_mut().poll(task);
+        let pushed = io.poll_push(task);
+        match (done, pushed) {
+            (Poll::Ready(server), _) => Poll::Ready(server.ok()),
+            (Poll::Pending, Poll::Ready(Err(_))) => Poll::Ready(None),
+            (Poll::Pending, _) => deadline.poll(task, Instant::now(), until).map(|()| None),
+        }
+    })
+    .await
+}
+
 fn builder(header_size: usize) -> Builder {
     let mut builder = Builder::new();
     // Above our own limit, so that it is our parser that says 431.
@@ -203,7 +212,7 @@ impl Driver<'_> {
         task: &mut Context<'_>,
         requests: &mut FuturesUnordered<F>,
     ) {
-        let mut requests = std::pin::Pin::new(requests);
+        let mut requests = Pin::new(requests);
         let mut finished = false;
         while let Poll::Ready(Some(end)) = requests.as_mut().poll_next(task) {
             finished = true;
