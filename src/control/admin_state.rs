@@ -349,17 +349,7 @@ fn text(orders: &Orders) -> Vec<u8> {
 }
 
 fn parse(text: &[u8]) -> Result<Orders, String> {
-    /// Read first: another version may have another form.
-    #[derive(Deserialize)]
-    struct Version {
-        version: u32,
-    }
-    let garbled = |error: serde_json::Error| error.to_string();
-    let Version { version } = serde_json::from_slice(text).map_err(garbled)?;
-    if version != VERSION {
-        return Err(format!("it is of version {version}, and {VERSION} is known"));
-    }
-    let kept: Kept = serde_json::from_slice(text).map_err(garbled)?;
+    let kept: Kept = draft::parse(text, VERSION)?;
     let mut orders = Orders::new();
     for KeptOrder { game, group, backend, state, since } in kept.backends {
         let state = match state {

@@ -6,6 +6,9 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
 /// What a file is called until it is whole.
 const DRAFT: &str = ".draft";
 
@@ -27,4 +30,22 @@ pub(super) fn put(path: &Path, text: &[u8]) -> io::Result<()> {
     fs::rename(&draft, path)?;
     // A new name is on the disk only with its folder.
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// Reads what is kept as JSON with a `version`.
+///
+/// # Errors
+/// It is no such JSON, or of another version than the one that is known.
+pub(super) fn parse<T: DeserializeOwned>(text: &[u8], known: u32) -> Result<T, String> {
+    /// Read first: another version may have another form.
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let garbled = |error: serde_json::Error| error.to_string();
+    let Version { version } = serde_json::from_slice(text).map_err(garbled)?;
+    if version != known {
+        return Err(format!("it is of version {version}, and {known} is known"));
+    }
+    serde_json::from_slice(text).map_err(garbled)
 }

@@ -166,17 +166,7 @@ fn kept(bundle: &Bundle) -> Kept {
 }
 
 fn parse(text: &[u8]) -> Result<Bundle, String> {
-    /// Read first: another version may have another form.
-    #[derive(Deserialize)]
-    struct Version {
-        version: u32,
-    }
-    let garbled = |error: serde_json::Error| error.to_string();
-    let Version { version } = serde_json::from_slice(text).map_err(garbled)?;
-    if version != VERSION {
-        return Err(format!("it is of version {version}, and {VERSION} is known"));
-    }
-    let kept: Kept = serde_json::from_slice(text).map_err(garbled)?;
+    let kept: Kept = draft::parse(text, VERSION)?;
     let bytes = |(name, bytes)| {
         let bytes: Arc<[u8]> = match bytes {
             Bytes::Text(text) => text.into_bytes().into(),
