@@ -84,3 +84,54 @@ fn the_readme_lists_each_metric_with_its_kind() {
         assert!(page.kinds.contains_key(*row), "README lists {row}, which is not there");
     }
 }
+
+/// What Grafana would draw otherwise than meant, or not at all, without a word.
+#[test]
+fn the_dashboard_is_one_that_grafana_draws() {
+    const KINDS: [&str; 7] =
+        ["bargauge", "heatmap", "row", "stat", "state-timeline", "table", "timeseries"];
+    const UNITS: [&str; 7] = ["Bps", "bytes", "cps", "percentunit", "reqps", "s", "short"];
+    let dashboard: Value =
+        serde_json::from_str(&shipped("packaging/grafana-dashboard.json")).unwrap();
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let names: Vec<&str> = variables.iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!((names[0], &variables[0]["type"]), ("datasource", &"datasource".into()));
+    let source = serde_json::json!({ "type": "prometheus", "uid": "${datasource}" });
+    assert!(variables[1..].iter().all(|one| one["datasource"] == source));
+    let mut taken = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let kind = panel["type"].as_str().unwrap();
+        assert!(KINDS.contains(&kind), "{kind}");
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap());
+        assert!(w > 0 && h > 0 && x + w <= 24, "{panel}");
+        for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+            assert!(taken.insert(cell), "it lies on another: {panel}");
+        }
+        if kind == "row" {
+            assert_eq!(
+                (&panel["collapsed"], &panel["panels"]),
+                (&false.into(), &Value::Array(vec![]))
+            );
+            continue;
+        }
+        assert_eq!(panel["datasource"], source, "{panel}");
+        let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap();
+        assert!(UNITS.contains(&unit), "{unit}");
+        let targets = panel["targets"].as_array().unwrap();
+        let ids: BTreeSet<&str> =
+            targets.iter().map(|target| target["refId"].as_str().unwrap()).collect();
+        assert!(!ids.is_empty() && ids.len() == targets.len(), "{panel}");
+        for target in targets {
+            assert_eq!(target["datasource"], source, "{target}");
+            // Of the variables there are, and of Grafana's own.
+            let expression = target["expr"].as_str().unwrap();
+            for variable in expression.split('$').skip(1) {
+                let end = variable.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                let name = &variable[..end.unwrap_or(variable.len())];
+                assert!(names.contains(&name) || name == "__rate_interval", "{expression}");
+            }
+        }
+    }
+    let height = taken.iter().map(|(_, y)| y + 1).max().unwrap();
+    assert_eq!(taken.len() as u64, 24 * height, "there is a hole");
+}
