@@ -3,7 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
-use super::{Cli, FAILED, fail};
+use super::arguments::Cli;
+use super::output::{FAILED, fail};
 use crate::config::AdminState;
 use crate::control::admin_state::Wish;
 use crate::control::drain::{self, Wait};

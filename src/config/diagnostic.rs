@@ -97,8 +97,8 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let path = self.file.to_string_lossy();
-        let title = level.primary_title(self.message.as_str());
+        let path = plain_path(&self.file);
+        let title = level.primary_title(plain_lines(&self.message));
         let mut group = if self.indent + 1 == self.column && self.length > 0 {
             title.element(self.snippet().path(path))
         } else {
@@ -108,17 +108,27 @@ impl Diagnostic {
             if self.length > 0 { group.element(self.snippet()) } else { group }
         };
         if let Some(hint) = &self.hint {
-            let hint = normalize_untrusted_str(hint);
+            let hint = plain_lines(&normalize_untrusted_str(hint));
             group = group.element(Level::HELP.with_name("hint").message(hint));
         }
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&[group])
     }
 
+    /// The same in a few words: file:line and what is wrong.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        plain(&format!("{}:{}: {}", self.file.to_string_lossy(), self.line, self.message))
+    }
+
     fn snippet(&self) -> Snippet<'_, Annotation<'_>> {
-        let start = byte_offset(&self.source_line, self.indent);
-        let end = byte_offset(&self.source_line, self.indent + self.length);
-        Snippet::source(self.source_line.as_str())
+        // One for one, so that the caret stays where it is; the rest is done by what
+        // draws the snippet.
+        let hidden = |c: char| if !c.is_ascii() && acts_on_terminals(c) { HIDDEN } else { c };
+        let line: String = self.source_line.chars().map(hidden).collect();
+        let start = byte_offset(&line, self.indent);
+        let end = byte_offset(&line, self.indent + self.length);
+        Snippet::source(line)
             .line_start(self.line)
             .annotation(AnnotationKind::Primary.span(start..end))
     }
@@ -174,6 +184,36 @@ pub fn plain(text: &str) -> String {
     }
     out
 }
+
+/// The same of a text of several lines.
+#[must_use]
+pub fn plain_lines(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// A path as a person may be shown it.
+#[must_use]
+pub fn plain_path(path: &Path) -> String {
+    plain(&path.to_string_lossy())
+}
+
+/// JSON in which nothing acts on a terminal: its strings have it escaped.
+#[must_use]
+pub fn plain_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match acts_on_terminals(c) && c != '\n' {
+            true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+/// Stands for a character of a file's line that is not shown.
+const HIDDEN: char = '\u{fffd}';
 
 /// Control characters, the marks that turn the direction of writing, blanks
 /// without width.

@@ -70,7 +70,10 @@ pub use certificate::{
     load_certificate, system_authorities,
 };
 pub use credential::certificate_end;
-pub use diagnostic::{Diagnostic, Place, Severity, acts_on_terminals, plain, to_json};
+pub use diagnostic::{
+    Diagnostic, Place, Severity, acts_on_terminals, plain, plain_json, plain_lines, plain_path,
+    to_json,
+};
 pub use directory::{Ask, Directory, Fault, FileReport, Reading, Verdict};
 pub use model::*;
 pub use routing::{NoRoute, lost_because, matched_path};

@@ -123,6 +123,19 @@ fn a_file_name_that_is_not_utf8_is_refused() {
 }
 
 #[test]
+fn a_file_name_that_a_terminal_would_obey_is_refused() {
+    let dir = dir(&[("a.toml", &smallest()), ("b\u{9b}31m.toml", &smallest())]);
+    let loaded = load(dir.path());
+    assert_eq!(names(&loaded), ["a"]);
+    let fault = &loaded.diagnostics[0];
+    assert!(fault.message.starts_with("this file's name has characters"), "{fault:?}");
+    let shown = [fault.render(false), fault.brief()];
+    for text in shown {
+        assert!(text.contains("b\\u{9b}31m.toml:1") && !text.contains('\u{9b}'), "{text:?}");
+    }
+}
+
+#[test]
 fn a_directory_without_drop_ins_is_an_error() {
     let empty = dir(&[]);
     let loaded = load(empty.path());

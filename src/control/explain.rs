@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicUsize;
 use super::admin_state::AdminStates;
 use super::status::Asker;
 use super::{client, last_good, secret};
-use crate::config::{self, Diagnostic, Directory, plain};
+use crate::config::{self, Diagnostic, Directory, plain, plain_json};
 use crate::policy::headers::{is_field_name, is_field_value};
 use crate::policy::route::Url;
 use crate::policy::sticky::{KeyRing, Secret};
@@ -154,17 +154,7 @@ pub(super) fn answer(asker: &Asker, question: &[u8]) -> Result<Vec<u8>, String> 
 /// For programs. What a terminal would act on is escaped, as JSON can.
 #[must_use]
 pub fn to_json(explanation: &Explanation) -> String {
-    let text = serde_json::to_string_pretty(explanation).unwrap_or_default();
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match config::acts_on_terminals(c) && c != '\n' {
-            true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
-                out.push_str(&format!("\\u{unit:04x}"));
-            }),
-            false => out.push(c),
-        }
-    }
-    out
+    plain_json(&serde_json::to_string_pretty(explanation).unwrap_or_default())
 }
 
 /// For people.

@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::lock::StateLock;
 use super::sockets::{self, Received};
-use crate::config::Reading;
+use crate::config::{Diagnostic, Reading};
 use crate::proxy::{Message, Socket};
 
 /// Of this conversation; a new one for every change that the other side has to
@@ -223,12 +223,8 @@ impl Launch<'_> {
 /// What keeps a new process from taking over with these files. A drop-in that is
 /// bad does not: its last good version serves in both.
 pub(super) fn objection(reading: &Reading) -> Option<String> {
-    let errors: Vec<String> = reading
-        .diagnostics
-        .iter()
-        .filter(|one| one.is_error())
-        .map(|one| format!("{}:{}: {}", one.file.display(), one.line, one.message))
-        .collect();
+    let errors: Vec<String> =
+        reading.diagnostics.iter().filter(|one| one.is_error()).map(Diagnostic::brief).collect();
     (!errors.is_empty()).then(|| format!("the configuration is not good: {}", errors.join("; ")))
 }
 

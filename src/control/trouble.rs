@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::sockets::Bound;
-use crate::config::{Diagnostic, Fault, Reading, Verdict, show_time};
+use crate::config::{Diagnostic, Fault, Reading, Verdict, plain, plain_path, show_time};
 use crate::state::{self, BuildError, Snapshot};
 
 /// So many of a file's faults are told; `check` tells all.
@@ -40,7 +40,7 @@ pub(super) struct FileTrouble {
 pub(super) fn troubles(reading: &Reading, before: &[FileTrouble]) -> Vec<FileTrouble> {
     let mut found: Vec<FileTrouble> = Vec::new();
     for fault in reading.diagnostics.iter().filter(|one| one.is_error()) {
-        let file = fault.file.display().to_string();
+        let file = plain_path(&fault.file);
         if found.iter().any(|known| known.file == file) {
             continue;
         }
@@ -51,7 +51,7 @@ pub(super) fn troubles(reading: &Reading, before: &[FileTrouble]) -> Vec<FileTro
     }
     for file in &reading.files {
         let Verdict::Refused { since, stands_in } = &file.verdict else { continue };
-        let (name, path) = (file.name.to_string(), file.file.display().to_string());
+        let (name, path) = (plain(&file.name), plain_path(&file.file));
         let trouble = FileTrouble::new(Some(name), path, unix(*since), file.diagnostics.iter());
         let last_good = stands_in.as_ref().map(|(_, accepted)| unix(*accepted));
         found.push(FileTrouble { last_good, ..trouble });
@@ -66,10 +66,8 @@ impl FileTrouble {
         since: u64,
         diagnostics: impl Iterator<Item = &'a Diagnostic>,
     ) -> FileTrouble {
-        let errors: Vec<String> = diagnostics
-            .filter(|one| one.is_error())
-            .map(|one| format!("{}:{}: {}", one.file.display(), one.line, one.message))
-            .collect();
+        let errors: Vec<String> =
+            diagnostics.filter(|one| one.is_error()).map(Diagnostic::brief).collect();
         let problems = errors.iter().take(MOST).cloned().collect();
         FileTrouble { game, file, since, last_good: None, problems, errors: errors.len() }
     }

@@ -9,7 +9,7 @@ use super::{FileReport, Verdict};
 use crate::config::bundle::{Bundle, Digest, bundled_name, digest};
 use crate::config::certificate::Certificates;
 use crate::config::conflicts::Holding;
-use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::diagnostic::{Diagnostic, Severity, acts_on_terminals};
 use crate::config::drop_in::{self, DropIn};
 use crate::config::files::{Looker, Seen, Stamp};
 use crate::config::model::Game;
@@ -130,8 +130,8 @@ impl Known {
             self.settle(now);
             return None;
         }
-        if self.file.file_stem().and_then(OsStr::to_str).is_none() {
-            let message = "this file's name is not UTF-8".to_owned();
+        if let Some(why) = unfit_name(&self.file) {
+            let message = format!("this file's name {why}");
             let fault = Diagnostic::whole_file(Severity::Error, &self.file, message);
             let hint = "give it another name: the game is called by it";
             return self.bad(vec![fault.hint(hint)], now);
@@ -248,6 +248,17 @@ fn digest_of<'a>(
     let mut files: Vec<_> = files.map(read).collect::<Option<_>>()?;
     files.sort();
     Some(digest(text, files.iter().map(|(name, bytes)| (*name, &**bytes))))
+}
+
+/// What is wrong with a name that a game would be called by.
+fn unfit_name(file: &Path) -> Option<&'static str> {
+    match file.file_stem().and_then(OsStr::to_str) {
+        None => Some("is not UTF-8"),
+        Some(name) if name.contains(acts_on_terminals) => {
+            Some("has characters that cannot be seen: control characters or the like")
+        }
+        Some(_) => None,
+    }
 }
 
 /// A time as messages show it.
