@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
 use crate::control::terminal::colours;
+use crate::telemetry::{level, panics};
 
 /// Lines that wait for whoever reads the log; more are dropped.
 const LOG_LINES: usize = 8192;
@@ -18,12 +23,13 @@ const LOG_END: Duration = Duration::from_secs(2);
 pub(super) fn start() -> WorkerGuard {
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).finish(io::stderr());
-    tracing_subscriber::fmt()
+    let lines = fmt::layer()
         .with_writer(writer)
         .with_target(false)
         .with_ansi(colours(&io::stderr()))
-        .log_internal_errors(false)
-        .init();
+        .log_internal_errors(false);
+    tracing_subscriber::registry().with(level::layer()).with(lines).init();
+    panics::watch();
     guard
 }
 

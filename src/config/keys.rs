@@ -73,7 +73,7 @@ tables! {
     PROXY_PROTOCOL = "`[proxy_protocol]` of `lockgate.toml`": ["peers"];
     DNS = "`[dns]` of `lockgate.toml`": ["servers"];
     SHUTDOWN = "`[shutdown]` of `lockgate.toml`": ["deadline" "lame_duck"];
-    LOG = "`[log]` of `lockgate.toml`": ["access" "format"];
+    LOG = "`[log]` of `lockgate.toml`": ["access" "format" "level"];
     UPGRADE = "`[upgrade]` of `lockgate.toml`": ["deadline" "timeout"];
     DEFAULTS = "`[defaults]` of `lockgate.toml`": ["listener" "group"];
     DEFAULTS_LISTENER = "`[defaults.listener]` of `lockgate.toml`": [

@@ -64,6 +64,8 @@ pub struct Process {
     pub upgrade_timeout: Duration,
     /// Where each request leaves a line; `None`, the default, = nowhere.
     pub access_log: Option<AccessLog>,
+    /// What the program's own log has.
+    pub log_level: LogLevel,
     /// `secret` or `secret_file`; `None` = the one in the state directory.
     pub secrets: Option<KeyRing>,
 }
@@ -231,6 +233,17 @@ pub enum Action {
         /// `text/plain; charset=utf-8`.
         body: String,
     },
+}
+
+/// The least important lines of the program's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What lockgate failed to do.
+    Error,
+    /// What somebody should look at, too.
+    Warn,
+    /// What happened, too.
+    Info,
 }
 
 /// Where a redirect leads.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::diagnostic::{Place, shown};
 use super::keys::{self, Keys};
-use super::model::{AccessLog, Limits, LogFormat, Process};
+use super::model::{AccessLog, Limits, LogFormat, LogLevel, Process};
 use super::owners::{self, Owners};
 use super::secret;
 use super::settings::{
@@ -74,6 +74,7 @@ impl Default for ProcessFile {
                 upgrade_deadline: None,
                 upgrade_timeout: Duration::from_secs(60),
                 access_log: None,
+                log_level: LogLevel::Info,
                 secrets: None,
                 watch: false,
             },
@@ -137,6 +138,7 @@ pub(super) fn read(table: &Table<'_>, dir: &Path) -> ProcessFile {
     }
     if let Some(log) = section(table, "log", &keys::LOG) {
         file.process.access_log = access_log(&log, dir);
+        file.process.log_level = log_level(&log);
     }
     if let Some(defaults) = section(table, "defaults", &keys::DEFAULTS) {
         if let Some(listener) = section(&defaults, "listener", &keys::DEFAULTS_LISTENER) {
@@ -237,6 +239,19 @@ fn access_log(table: &Table<'_>, dir: &Path) -> Option<AccessLog> {
     let place = item.notes.source.place(&item.span());
     let place = format!("{}:{}", place.file.display(), place.line);
     Some(AccessLog { path, format, place })
+}
+
+fn log_level(table: &Table<'_>) -> LogLevel {
+    let Some(item) = table.get("level") else { return LogLevel::Info };
+    match item.string() {
+        Some("error") => LogLevel::Error,
+        Some("warn") => LogLevel::Warn,
+        Some("info") | None => LogLevel::Info,
+        Some(other) => {
+            unknown_name(&item, other, &["error", "warn", "info"]);
+            LogLevel::Info
+        }
+    }
 }
 
 fn count(table: &Table<'_>, key: &'static str, low: u64, high: u64) -> Option<usize> {

@@ -1,19 +1,44 @@
-//! The access log as the configuration wants it.
+//! The logs as the configuration wants them.
 
 use std::io;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
+use tracing::level_filters::LevelFilter;
 
-use crate::config::{LogFormat, Process};
+use crate::config::{LogFormat, LogLevel, Process};
 use crate::telemetry::access::{AccessLog, Format, Sink};
+use crate::telemetry::level;
 
-/// Opens what is configured, and has lines go there from now on.
+/// What a reload makes of them.
+///
+/// # Errors
+/// As of [`follow`]; the access log stays as it was.
+pub(super) fn change(log: &Arc<AccessLog>, old: &Process, new: &Process) -> Result<(), String> {
+    match new.access_log == old.access_log {
+        true => set_level(new),
+        false => return follow(log, new),
+    }
+    Ok(())
+}
+
+/// Has the program's own log say as much from now on.
+fn set_level(process: &Process) {
+    level::set(match process.log_level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+    });
+}
+
+/// Opens what is configured, and has lines go there from now on, and those of the
+/// program's own log that are wanted.
 ///
 /// # Errors
 /// Why it cannot be opened, and where it is configured.
 pub(super) fn follow(log: &Arc<AccessLog>, process: &Process) -> Result<(), String> {
+    set_level(process);
     let Some(wanted) = &process.access_log else {
         return log.switch(None).map_err(|error| error.to_string());
     };

@@ -24,6 +24,7 @@ use super::admin::Status;
 use crate::policy::sticky::Reject;
 use crate::proxy::CookieCounts;
 use crate::state::Snapshot;
+use crate::telemetry::panics;
 use text::Out;
 
 /// Whether the last reload, or the start, took everything as it is written, and
@@ -55,6 +56,8 @@ struct Scrape {
     cookies: Option<CookieCounts>,
     connections: usize,
     max_connections: usize,
+    /// Threads that serve.
+    workers: usize,
     /// Lines of the access log.
     lost_lines: u64,
     taken: Option<(bool, SystemTime)>,
@@ -79,6 +82,7 @@ pub(super) async fn page(status: &Status, headers: &HeaderMap) -> Option<Page> {
         cookies: is_whole.then_some(cookies),
         connections: shared.connections.load(Ordering::Relaxed),
         max_connections: shared.max_connections,
+        workers: asker.workers().iter().filter(|worker| !worker.is_closed()).count(),
         lost_lines: shared.access.lost(),
         taken: status.taken.0.get(),
         refused: asker.refused(),
@@ -130,6 +134,9 @@ impl Scrape {
             .set(&[], self.connections as u64)?;
         out.gauge("lockgate_connections_max", "The most of them that are accepted.")?
             .set(&[], self.max_connections as u64)?;
+        out.gauge("lockgate_workers", "Threads that serve.")?.set(&[], self.workers as u64)?;
+        out.counter("lockgate_panics", "Bugs of lockgate, each of which ended a connection.")?
+            .add(&[], panics::count())?;
         out.counter("lockgate_access_log_lost", "Lines of the access log that were not written.")?
             .add(&[], self.lost_lines)
     }

@@ -204,7 +204,7 @@ impl Report {
 /// What is wrong, each in a line.
 fn errors_of(diagnostics: &[Diagnostic]) -> Vec<String> {
     let errors = diagnostics.iter().filter(|one| one.is_error());
-    errors.map(|one| format!("{}:{}: {}", one.file.display(), one.line, one.message)).collect()
+    errors.map(Diagnostic::brief).collect()
 }
 
 fn refused(file: &FileReport) -> Option<GameReport> {
@@ -416,9 +416,8 @@ impl Running {
         }
         self.prober.follow(&next);
         self.states.apply(&next);
-        if next.process.access_log != old.process.access_log
-            && let Err(problem) = access::follow(&self.shared.access, &next.process)
-        {
+        let logs = access::change(&self.shared.access, &old.process, &next.process);
+        if let Err(problem) = logs {
             report.good = false;
             report.problems.push(problem);
             next.process.access_log.clone_from(&old.process.access_log);

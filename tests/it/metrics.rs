@@ -182,6 +182,8 @@ fn what_is_now_is_told_too() {
         &[
             ("lockgate_connections".to_owned(), 2.0),
             ("lockgate_connections_max".to_owned(), 77.0),
+            ("lockgate_workers".to_owned(), 1.0),
+            ("lockgate_panics_total".to_owned(), 0.0),
             (format!("lockgate_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0),
         ],
     );

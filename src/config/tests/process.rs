@@ -1,7 +1,7 @@
 //! `lockgate.toml`.
 
 use super::*;
-use crate::config::LogFormat;
+use crate::config::{LogFormat, LogLevel};
 
 /// What is said of `lockgate.toml` with this text, beside a good game.
 fn process_says(text: &str) -> Vec<String> {
@@ -49,7 +49,7 @@ fn every_key_of_lockgate_toml_arrives() {
         shutdown = { deadline = \"0s\", lame_duck = \"1h\" }\n\
         upgrade = { deadline = \"2h\", timeout = \"3s\" }\n\
         proxy_protocol = { peers = [\"10.0.0.0/8\", \"fd00::1\"] }\n\
-        log = { access = \"a.log\", format = \"combined\" }\n\
+        log = { access = \"a.log\", format = \"combined\", level = \"warn\" }\n\
         [defaults.listener]\nidle_timeout = \"15s\"\nmax_body = \"1MiB\"\ntrusted_proxies = [\"10.0.0.0/8\"]\ntls = \"1.3\"\n\
         [defaults.group]\nbalance = \"rr\"\nkeepalive = false\nresponse_timeout = \"7s\"\n";
     let own = smallest() + "balance = \"p2c\"\n";
@@ -72,7 +72,7 @@ fn every_key_of_lockgate_toml_arrives() {
     let log = process.access_log.as_ref().unwrap();
     let place = format!("{}:7", dir.path().join("lockgate.toml").display());
     assert_eq!((log.path.clone(), &log.place), (Some(dir.path().join("a.log")), &place));
-    assert_eq!(log.format, LogFormat::Combined);
+    assert_eq!((log.format, process.log_level), (LogFormat::Combined, LogLevel::Warn));
     let [a, b] = [0, 1].map(|at| &config.games[at]);
     assert_eq!(a.listeners[0].idle_timeout.as_secs(), 15);
     assert!(a.listeners[0].trusted_proxies.contains("10.1.1.1".parse().unwrap()));

@@ -146,6 +146,12 @@ impl SiteBuilder {
         self
     }
 
+    /// A variable of its environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.setup = self.setup.env(name, value);
+        self
+    }
+
     pub(crate) fn workers(mut self, workers: usize) -> Self {
         self.setup = self.setup.workers(workers);
         self
