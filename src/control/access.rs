@@ -16,15 +16,12 @@ use crate::telemetry::level;
 /// # Errors
 /// As of [`follow`]; the access log stays as it was.
 pub(super) fn change(log: &Arc<AccessLog>, old: &Process, new: &Process) -> Result<(), String> {
-    match new.access_log == old.access_log {
-        true => set_level(new),
-        false => return follow(log, new),
-    }
-    Ok(())
+    set_level(new);
+    if new.access_log == old.access_log { Ok(()) } else { follow(log, new) }
 }
 
 /// Has the program's own log say as much from now on.
-fn set_level(process: &Process) {
+pub(super) fn set_level(process: &Process) {
     level::set(match process.log_level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -32,13 +29,11 @@ fn set_level(process: &Process) {
     });
 }
 
-/// Opens what is configured, and has lines go there from now on, and those of the
-/// program's own log that are wanted.
+/// Opens what is configured, and has lines go there from now on.
 ///
 /// # Errors
 /// Why it cannot be opened, and where it is configured.
 pub(super) fn follow(log: &Arc<AccessLog>, process: &Process) -> Result<(), String> {
-    set_level(process);
     let Some(wanted) = &process.access_log else {
         return log.switch(None).map_err(|error| error.to_string());
     };

@@ -131,6 +131,7 @@ fn settle(
     let mut spread = launch.heir.is_some();
     loop {
         let Some(config) = reading.config.clone() else { return Ok((reading, None)) };
+        access::set_level(&config.process);
         let workers = match config.process.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers,

@@ -25,7 +25,6 @@ fn less_important_lines_are_left_out_and_a_reload_changes_which() {
     change("\"error\"");
     let before = site.lockgate.log();
     site.get("/none\0").expect(400);
-    assert_eq!(site.lockgate.terminate(), 0);
     let log = site.lockgate.log_to_the_end();
     assert_eq!(log.matches("cause=malformed").count(), 1, "{log}");
     assert!(!log[before.len()..].contains("INFO"), "{log}");
