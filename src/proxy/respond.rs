@@ -164,9 +164,10 @@ pub(super) fn log(
         request.trace.failed(failure);
     }
     let group = place.and_then(|place| place.group);
-    // Scanners must not hide an outage: what clients do wrong has a share of
-    // the lines of its own.
-    let log = if failure.cause.is_clients() { &cx.worker.refusals } else { &cx.worker.failures };
+    // Scanners and crowds must not hide an outage: what clients do wrong, and what
+    // comes before there is a request, has a share of the lines of its own.
+    let is_outside = request.is_none() || failure.cause.is_clients();
+    let log = if is_outside { &cx.worker.refusals } else { &cx.worker.failures };
     log.write(|| FailureLine {
         request_id,
         status: failure.status(),
