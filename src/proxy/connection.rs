@@ -211,7 +211,7 @@ async fn read_head(
     client: &mut Client,
     timeout: Duration,
     mut until: Option<Instant>,
-) -> Result<Option<Request>, Failure> {
+) -> Result<Option<Box<Request>>, Failure> {
     let limits = &cx.view.snapshot.process.limits;
     let limits =
         HeadLimits { target: limits.uri, fields_size: limits.header_size, fields: limits.headers };
@@ -242,7 +242,8 @@ async fn read_head(
     let bytes = client.conn.take_head(head.len());
     let mut fields = FieldList::take();
     let head = parse_request(bytes.filled(), &limits, fields.as_mut()).map_err(head_failure)?;
-    Ok(Some(Request::new(bytes, fields, head)))
+    // Boxed: it goes from hand to hand.
+    Ok(Some(Box::new(Request::new(bytes, fields, head))))
 }
 
 pub(super) fn head_failure(error: HeadError) -> Failure {

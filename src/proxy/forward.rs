@@ -36,8 +36,9 @@ pub(super) struct Attempt<'a> {
     pub(super) route: Route<'a>,
     binding: Option<Binding<'a>>,
     upstream: Upstream,
-    /// Client to backend: the request's head and body.
-    pub(super) upload: Pump,
+    /// Client to backend: the request's head and body. Boxed, as it goes from one
+    /// attempt to the next.
+    pub(super) upload: Box<Pump>,
     /// The backend takes no more of it; it may have answered before.
     upload_broken: Option<io::Error>,
     /// The response's head; its bytes are the first of `upstream`'s input.
@@ -63,7 +64,7 @@ pub(super) struct Failed<'a> {
     pub(super) failure: Failure,
     pub(super) picked: Picked<'a>,
     /// What of the request's body was read, and may still come.
-    pub(super) upload: Pump,
+    pub(super) upload: Box<Pump>,
     /// The backend may have seen some of the request.
     pub(super) sent: bool,
     /// On a connection that was there before, before a byte of the response.
@@ -79,7 +80,7 @@ pub(super) fn upload(
     route: &Route<'_>,
     keep: usize,
     once: bool,
-) -> Pump {
+) -> Box<Pump> {
     let limits = head_limits(cx);
     let decoder = match request.head.framing {
         RequestFraming::None => BodyDecoder::empty(),
@@ -87,7 +88,8 @@ pub(super) fn upload(
         RequestFraming::Chunked if request.framed => BodyDecoder::chunked(limits.fields_size),
         RequestFraming::Chunked => BodyDecoder::until_close(),
     };
-    Pump::new(decoder, Framing::Plain, route.max_body(), limits, Buffer::none()).keep(keep, once)
+    let (out, max) = (Buffer::none(), route.max_body());
+    Box::new(Pump::new(decoder, Framing::Plain, max, limits, out).keep(keep, once))
 }
 
 fn head_limits(cx: Cx<'_>) -> HeadLimits {
@@ -102,7 +104,7 @@ pub(super) fn attempt<'a>(
     request: &Request,
     route: Route<'a>,
     picked: Picked<'a>,
-    mut upload: Pump,
+    mut upload: Box<Pump>,
     fresh: bool,
     client: &mut impl Downstream,
 ) -> impl Future<Output = Result<Box<Attempt<'a>>, Box<Failed<'a>>>> {
@@ -189,8 +191,8 @@ impl<'a> Attempt<'a> {
 
     /// Takes the request's body for an attempt elsewhere. If this one's response
     /// has to do after all it gets no more of it.
-    pub(super) fn take_upload(&mut self) -> Pump {
-        let rest = self.upload.nothing_more(self.limits);
+    pub(super) fn take_upload(&mut self) -> Box<Pump> {
+        let rest = Box::new(self.upload.nothing_more(self.limits));
         if !rest.finished {
             self.upload_broken.get_or_insert_with(|| io::ErrorKind::BrokenPipe.into());
         }

@@ -73,28 +73,18 @@ async fn act<'a>(
         }
         Action::Forward(_) => route.rule.group.as_deref(),
     };
-    let tried = match group {
+    let Some(group) = group else {
+        let failure = Failure::new(Cause::NoAvailableBackend, Phase::Pick);
+        return fail(cx, request, Some(Place::of(&route, None)), &failure);
+    };
+    let tried = match unfit(request, &route, group) {
+        Some(failure) => Err(failure),
         // Boxed, so that what a request holds while its body moves is small.
-        Some(group) => Box::pin(forward(cx, request, route, group, client)).await,
-        None => Err(Failure::new(Cause::NoAvailableBackend, Phase::Pick)),
+        None => Box::pin(retry::forward(cx, request, route, group, client)).await,
     };
     match tried {
         Ok(attempt) => Response::Forwarded(attempt),
-        Err(failure) => fail(cx, request, Some(Place::of(&route, group)), &failure),
-    }
-}
-
-/// Forwards the request to a backend of the group.
-async fn forward<'a>(
-    cx: Cx<'a>,
-    request: &Request,
-    route: Route<'a>,
-    group: &'a Group,
-    client: &mut impl Downstream,
-) -> Result<Box<Attempt<'a>>, Failure> {
-    match unfit(request, &route, group) {
-        Some(failure) => Err(failure),
-        None => retry::forward(cx, request, route, group, client).await,
+        Err(failure) => fail(cx, request, Some(Place::of(&route, Some(group))), &failure),
     }
 }
 

@@ -49,8 +49,8 @@ pub(super) async fn forward<'a>(
 enum Step<'a> {
     Done(Box<Attempt<'a>>),
     Failed(Failure),
-    Again(Picked<'a>, Pump),
-    Elsewhere(Picked<'a>, Pump),
+    Again(Picked<'a>, Box<Pump>),
+    Elsewhere(Picked<'a>, Box<Pump>),
 }
 
 /// The attempts of one request.
@@ -93,7 +93,7 @@ impl<'a, 'r> Tries<'a, 'r> {
     }
 
     /// The request's body, kept as far as it may be needed once more.
-    fn upload(&self) -> Pump {
+    fn upload(&self) -> Box<Pump> {
         // A backend that speaks HTTP/2 may say later that it did not look at it.
         let once = !self.idempotent
             && !self.settings.settings.non_idempotent
