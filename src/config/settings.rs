@@ -108,7 +108,7 @@ impl Default for GroupSettings {
             balance: Balance::Wrr,
             keepalive: true,
             idle_timeout: Duration::from_secs(60),
-            max_idle: 512,
+            max_idle: 2048,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             tunnel_timeout: Duration::from_secs(3600),

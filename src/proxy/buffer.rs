@@ -1,8 +1,8 @@
 //! Byte buffers and their per-thread free list.
 //!
 //! A connection that waits holds no buffer: it takes one when bytes are there
-//! and dropping it gives it back. What the free list keeps is bounded, so that
-//! a storm's memory goes back to the allocator.
+//! and dropping it gives it back. What the free list keeps is what was needed a
+//! moment ago: a storm's memory goes back to the allocator.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,23 +14,69 @@ pub(super) const SMALL: usize = 16 * 1024;
 /// Bodies that keep coming.
 pub(super) const LARGE: usize = 128 * 1024;
 
-/// Kept per thread: at most 2 MiB of each kind.
+/// Most that is kept per thread after a storm, until the next [`trim`].
+const MOST_SMALL: usize = 4096;
+const MOST_LARGE: usize = 256;
+const MOST_FIELDS: usize = 4096;
+/// What is kept whether it is needed or not: 2 MiB of each kind.
 const KEEP_SMALL: usize = 128;
 const KEEP_LARGE: usize = 16;
 const KEEP_FIELDS: usize = 128;
 /// A field list that grew past this is not kept (200 fields).
 const KEEP_FIELDS_CAPACITY: usize = 200;
 
+/// Things of one kind that can be used again.
+struct Shelf<T> {
+    things: Vec<T>,
+    /// The fewest that lay here since it was trimmed: nobody needed these.
+    idle: usize,
+}
+
+impl<T> Shelf<T> {
+    const fn new() -> Shelf<T> {
+        Shelf { things: Vec::new(), idle: 0 }
+    }
+
+    fn take(&mut self) -> Option<T> {
+        let thing = self.things.pop();
+        self.idle = self.idle.min(self.things.len());
+        thing
+    }
+
+    fn give(&mut self, thing: T, most: usize) {
+        if self.things.len() < most {
+            self.things.push(thing);
+        }
+    }
+
+    /// Lets go of what nobody needed since the last time, but for `keep`.
+    fn trim(&mut self, keep: usize) {
+        let needed = self.things.len() - self.idle.min(self.things.len());
+        self.things.truncate(needed.max(keep));
+        self.things.shrink_to(needed.max(keep));
+        self.idle = self.things.len();
+    }
+}
+
 struct FreeList {
-    small: Vec<Box<[u8]>>,
-    large: Vec<Box<[u8]>>,
-    fields: Vec<Vec<Field>>,
+    small: Shelf<Box<[u8]>>,
+    large: Shelf<Box<[u8]>>,
+    fields: Shelf<Vec<Field>>,
 }
 
 thread_local! {
     static FREE: RefCell<FreeList> = const {
-        RefCell::new(FreeList { small: Vec::new(), large: Vec::new(), fields: Vec::new() })
+        RefCell::new(FreeList { small: Shelf::new(), large: Shelf::new(), fields: Shelf::new() })
     };
+}
+
+/// Gives the allocator back what this thread did not need since the last time.
+pub(super) fn trim() {
+    FREE.with_borrow_mut(|free| {
+        free.small.trim(KEEP_SMALL);
+        free.large.trim(KEEP_LARGE);
+        free.fields.trim(KEEP_FIELDS);
+    });
 }
 
 /// Bytes received or to be sent: `start..end` of a fixed block.
@@ -43,13 +89,13 @@ pub(super) struct Buffer {
 impl Buffer {
     /// 16 KiB, from the free list.
     pub(super) fn small() -> Buffer {
-        let block = FREE.with_borrow_mut(|free| free.small.pop());
+        let block = FREE.with_borrow_mut(|free| free.small.take());
         Buffer::over(block.unwrap_or_else(|| zeroed(SMALL)))
     }
 
     /// 128 KiB, from the free list.
     pub(super) fn large() -> Buffer {
-        let block = FREE.with_borrow_mut(|free| free.large.pop());
+        let block = FREE.with_borrow_mut(|free| free.large.take());
         Buffer::over(block.unwrap_or_else(|| zeroed(LARGE)))
     }
 
@@ -201,8 +247,8 @@ impl Drop for Buffer {
         let _ = FREE.try_with(|free| {
             let Ok(mut free) = free.try_borrow_mut() else { return };
             match block.len() {
-                SMALL if free.small.len() < KEEP_SMALL => free.small.push(block),
-                LARGE if free.large.len() < KEEP_LARGE => free.large.push(block),
+                SMALL => free.small.give(block, MOST_SMALL),
+                LARGE => free.large.give(block, MOST_LARGE),
                 _ => {}
             }
         });
@@ -226,7 +272,7 @@ pub(super) struct FieldList(Vec<Field>);
 impl FieldList {
     /// Empty, from the free list.
     pub(super) fn take() -> FieldList {
-        FieldList(FREE.with_borrow_mut(|free| free.fields.pop()).unwrap_or_default())
+        FieldList(FREE.with_borrow_mut(|free| free.fields.take()).unwrap_or_default())
     }
 
     /// Empty, with no room.
@@ -255,10 +301,8 @@ impl Drop for FieldList {
         }
         list.clear();
         let _ = FREE.try_with(|free| {
-            if let Ok(mut free) = free.try_borrow_mut()
-                && free.fields.len() < KEEP_FIELDS
-            {
-                free.fields.push(list);
+            if let Ok(mut free) = free.try_borrow_mut() {
+                free.fields.give(list, MOST_FIELDS);
             }
         });
     }
@@ -267,6 +311,26 @@ impl Drop for FieldList {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shelf_keeps_what_was_needed() {
+        let mut shelf = Shelf::new();
+        (0..10).for_each(|thing| shelf.give(thing, 8));
+        assert_eq!(shelf.things.len(), 8);
+        // They came since: nobody can say yet whether they are needed.
+        shelf.trim(2);
+        assert_eq!(shelf.things.len(), 8);
+        // Three at once, and back.
+        let taken: Vec<_> = (0..3).map_while(|_| shelf.take()).collect();
+        taken.into_iter().for_each(|thing| shelf.give(thing, 8));
+        shelf.trim(2);
+        assert_eq!(shelf.things.len(), 3);
+        shelf.trim(2);
+        assert_eq!(shelf.things.len(), 2);
+        assert!(shelf.take().is_some() && shelf.take().is_some() && shelf.take().is_none());
+        shelf.trim(2);
+        assert!(shelf.things.is_empty());
+    }
 
     #[test]
     fn numbers_are_written_in_decimal() {

@@ -2,7 +2,7 @@
 //! taken first: the others grow old and go.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) const SWEEP: Duration = Duration::from_secs(1);
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    idle: RefCell<HashMap<u64, Vec<Idle>, BuildHasherDefault<IdHasher>>>,
+    idle: RefCell<HashMap<u64, VecDeque<Idle>, BuildHasherDefault<IdHasher>>>,
 }
 
 /// Backend ids are our own and count up: nobody chooses them to collide, so
@@ -54,13 +54,13 @@ impl Pool {
     pub(super) fn take(&self, backend: u64, age: Duration, now: Instant) -> Option<Conn> {
         let mut idle = self.idle.borrow_mut();
         let stack = idle.get_mut(&backend)?;
-        while let Some(idle) = stack.pop() {
+        while let Some(idle) = stack.pop_back() {
             if idle.until <= now || !idle.conn.is_quiet() {
                 continue;
             }
             if now.saturating_duration_since(idle.since) > age {
                 // Those below are older.
-                stack.push(idle);
+                stack.push_back(idle);
                 return None;
             }
             return Some(idle.conn);
@@ -77,9 +77,9 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let stack = idle.entry(backend).or_default();
         if stack.len() >= max {
-            stack.remove(0);
+            stack.pop_front();
         }
-        stack.push(Idle { conn, since, until });
+        stack.push_back(Idle { conn, since, until });
     }
 
     /// Drops what timed out or was closed by its backend.

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
 use super::worker::{Shared, Worker};
-use super::{Census, Message, Order, Socket, accept, pool};
+use super::{Census, Message, Order, Socket, accept, buffer, pool};
 
 /// The sockets a worker accepts on, by their addresses: one each, or more
 /// after an upgrade from a process with more workers.
@@ -176,11 +176,12 @@ fn second_handles(tended: &Tended) -> Option<Vec<OwnedFd>> {
     listeners.map(|listener| listener.as_fd().try_clone_to_owned().ok()).collect()
 }
 
-/// Closes upstream connections that were idle for too long.
+/// Lets go of what was idle for too long: upstream connections, buffers.
 async fn sweep(worker: Rc<Worker>) {
     loop {
         tokio::time::sleep(pool::SWEEP).await;
         worker.pool.sweep(Instant::now());
+        buffer::trim();
         worker.shared_upstream.sweep();
     }
 }

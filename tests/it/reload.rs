@@ -371,7 +371,7 @@ fn connections_to_backends_are_kept_or_closed() {
     let (lockgate, port) = one(&[&b1], "");
     Client::plain(port.number()).get("a.test", "/").expect(200);
     lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b1), "max_idle = 7"));
-    assert!(lockgate.reload().contains("group web: max_idle 512 → 7"));
+    assert!(lockgate.reload().contains("group web: max_idle 2048 → 7"));
     Client::plain(port.number()).get("a.test", "/").expect(200);
     assert_eq!(b1.connections(), 1);
     lockgate.write("listeners.d/game.toml", game(&port, &quoted(&b2), ""));

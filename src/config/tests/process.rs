@@ -36,7 +36,7 @@ fn without_a_key_the_defaults_of_the_design_hold() {
     assert_eq!((listener.max_body, listener.max_requests, listener.address), (None, None, None));
     assert!(listener.access.is_open() && listener.trusted_proxies.is_empty());
     let group = &config.games[0].groups[0];
-    assert_eq!((group.balance.name(), group.keepalive, group.max_idle), ("wrr", true, 512));
+    assert_eq!((group.balance.name(), group.keepalive, group.max_idle), ("wrr", true, 2048));
     let timeouts = [group.idle_timeout, group.connect_timeout, group.response_timeout];
     assert_eq!(timeouts.map(|timeout| timeout.as_secs()), [60, 5, 60]);
 }
