@@ -114,6 +114,13 @@ impl BodyDecoder {
         if self.is_done() { Ok(()) } else { Err(BodyError::Truncated) }
     }
 
+    /// `n` bytes of content went another way, of those that are [`Self::remaining`].
+    pub fn skip(&mut self, n: u64) {
+        if let State::Length(left) = &mut self.0 {
+            *left = left.saturating_sub(n);
+        }
+    }
+
     /// How many bytes are to come, where the length was announced.
     pub fn remaining(&self) -> Option<u64> {
         match self.0 {

@@ -8,6 +8,8 @@ use std::io;
 use std::task::{Context, Poll};
 
 use super::buffer::{Buffer, FieldList, SMALL};
+use super::splice::{self, Pipe};
+use super::tcp::Tcp;
 use crate::http1::{
     self, BodyDecoder, BodyError, HeadError, HeadLimits, LAST_CHUNK, Step, chunk_prefix,
 };
@@ -19,6 +21,9 @@ const COPY: usize = 4 * 1024;
 const FRAMING: usize = 24;
 /// From this much left to come a read uses a large buffer.
 const MUCH: u64 = SMALL as u64;
+
+/// Pipes full of a body that are moved before others have their turn.
+const TURNS: usize = 4;
 
 /// Where a body comes from: received bytes that lie there until they are used.
 pub(super) trait Source {
@@ -35,6 +40,11 @@ pub(super) trait Source {
     /// trailers may come with it (HTTP/2).
     fn marks_end(&self) -> bool {
         false
+    }
+    /// The socket that what follows comes from, as it is: nothing of it was
+    /// received yet.
+    fn plain(&self) -> Option<&Tcp> {
+        None
     }
     /// Trailer lines that came apart from the body, as HTTP/1 writes them.
     fn take_trailers(&mut self) -> Option<Vec<u8>> {
@@ -53,6 +63,10 @@ pub(super) trait Sink {
         second: &[u8],
         last: bool,
     ) -> Poll<io::Result<usize>>;
+    /// The socket that takes it, as it is: nothing of it is held back here.
+    fn plain(&self) -> Option<&Tcp> {
+        None
+    }
     /// What was taken is on its way.
     fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// The body is complete. `trailers`: lines as HTTP/1 writes them, for a
@@ -135,6 +149,8 @@ pub(super) struct Pump {
     keep_most: usize,
     /// What was sent must not be sent again.
     once: bool,
+    /// Content on its way past us.
+    pipe: Option<Pipe>,
 }
 
 impl Pump {
@@ -163,6 +179,7 @@ impl Pump {
             kept: None,
             keep_most: 0,
             once: false,
+            pipe: None,
         }
     }
 
@@ -253,12 +270,26 @@ impl Pump {
         source: &mut impl Source,
         sink: &mut impl Sink,
     ) -> Poll<Result<(), PumpError>> {
+        let mut turns = 0;
         loop {
             if self.slice > 0 || (self.ended && !self.out.is_empty()) {
                 match self.poll_write(cx, source, sink) {
                     Poll::Ready(Ok(())) => continue,
                     other => return other,
                 }
+            }
+            match self.poll_splice(cx, source, sink) {
+                None => {}
+                Some(Poll::Ready(Ok(()))) if turns < TURNS => {
+                    turns += 1;
+                    continue;
+                }
+                // Others of this thread wait too.
+                Some(Poll::Ready(Ok(()))) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Some(other) => return other,
             }
             if self.ended {
                 // Whoever waits holds no buffer.
@@ -373,6 +404,59 @@ impl Pump {
                 Poll::Ready(Ok(()))
             }
         }
+    }
+
+    /// Moves a piece of a large body past us, where both ends are plain sockets.
+    /// `None`: it is to be copied.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &impl Source,
+        sink: &impl Sink,
+    ) -> Option<Poll<Result<(), PumpError>>> {
+        if self.pipe.is_none() {
+            let left = self.decoder.remaining().filter(|left| *left >= splice::LEAST)?;
+            let (from, _) = (source.plain()?, sink.plain()?);
+            if self.framing != Framing::Plain || !self.out.is_empty() || self.kept.is_some() {
+                return None;
+            }
+            // Whoever waits holds no buffer.
+            self.out = Buffer::none();
+            let mut pipe = Pipe::take()?;
+            match pipe.poll_fill(cx, from, left) {
+                Poll::Pending => {
+                    self.waiting = Waiting::Source;
+                    return Some(Poll::Pending);
+                }
+                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(PumpError::Truncated))),
+                Poll::Ready(Ok(n)) => {
+                    self.decoder.skip(n as u64);
+                    self.content += n as u64;
+                    self.pipe = Some(pipe);
+                }
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(PumpError::Source(error)))),
+            }
+            if self.content > self.limit {
+                return Some(Poll::Ready(Err(PumpError::TooLarge)));
+            }
+        }
+        self.moved = true;
+        // Without a sink any more it is thrown away with the pipe.
+        while let (Some(pipe), Some(to)) = (&mut self.pipe, sink.plain()) {
+            match pipe.poll_empty(cx, to) {
+                Poll::Pending => {
+                    self.waiting = Waiting::Sink;
+                    return Some(Poll::Pending);
+                }
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(PumpError::Sink(error)))),
+                Poll::Ready(Ok(_)) => self.sent = true,
+            }
+            if pipe.is_empty() {
+                break;
+            }
+        }
+        self.pipe = None;
+        Some(Poll::Ready(Ok(())))
     }
 
     /// The source's input holds nothing usable: send what there is, then read.

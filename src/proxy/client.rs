@@ -11,6 +11,7 @@ use super::buffer::{Buffer, SMALL};
 use super::conn::Conn;
 use super::deadline::Deadline;
 use super::headers;
+use super::tcp::Tcp;
 use crate::http1::{Field, ResponseHead};
 
 /// See the module. The request's body is read from it, the response's written
@@ -137,6 +138,10 @@ impl Source for Client {
     fn is_ended(&self) -> bool {
         self.conn.is_ended()
     }
+
+    fn plain(&self) -> Option<&Tcp> {
+        Source::plain(&self.conn)
+    }
 }
 
 impl Sink for Client {
@@ -148,6 +153,10 @@ impl Sink for Client {
         last: bool,
     ) -> Poll<io::Result<usize>> {
         self.conn.poll_write(task, first, second, last)
+    }
+
+    fn plain(&self) -> Option<&Tcp> {
+        Sink::plain(&self.conn)
     }
 
     fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {

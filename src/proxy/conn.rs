@@ -216,6 +216,13 @@ impl Source for Conn {
     fn is_ended(&self) -> bool {
         self.eof
     }
+
+    fn plain(&self) -> Option<&Tcp> {
+        match &self.stream {
+            Stream::Plain(tcp) if self.input.is_none() && !self.eof => Some(tcp),
+            _ => None,
+        }
+    }
 }
 
 impl Sink for Conn {
@@ -255,6 +262,13 @@ impl Sink for Conn {
         }
         self.unflushed = false;
         Poll::Ready(Ok(()))
+    }
+
+    fn plain(&self) -> Option<&Tcp> {
+        match &self.stream {
+            Stream::Plain(tcp) if !self.discard => Some(tcp),
+            _ => None,
+        }
     }
 
     /// Nothing marks the end but what was written: the length, the last chunk,

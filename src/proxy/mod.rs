@@ -54,6 +54,7 @@ mod headers;
 mod in_flight;
 mod message;
 mod players;
+mod splice;
 mod tcp;
 mod thread;
 mod tunnel;

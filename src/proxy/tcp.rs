@@ -77,6 +77,30 @@ impl Tcp {
         }
     }
 
+    /// Does `take`, which takes something off the socket's queue, once there is
+    /// something. That it took less than it could says nothing of the queue.
+    pub(super) fn poll_take(
+        &self,
+        task: &mut Context<'_>,
+        mut take: impl FnMut() -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_read_ready(task))?;
+            if let Poll::Ready(done) = self.poll_io(Interest::READABLE, 0, &mut take) {
+                return Poll::Ready(done);
+            }
+        }
+    }
+
+    /// The same for `give`, which puts something there.
+    pub(super) fn poll_give(
+        &self,
+        task: &mut Context<'_>,
+        give: impl FnMut() -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(task, 0, give)
+    }
+
     fn poll_send(
         &self,
         task: &mut Context<'_>,

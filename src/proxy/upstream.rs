@@ -16,6 +16,7 @@ use super::error::{Cause, Failure, Phase};
 use super::http2::upstream::Exchange;
 use super::message::{Cx, Request};
 use super::pick::Picked;
+use super::tcp::Tcp;
 use crate::config;
 
 /// See the module.
@@ -170,6 +171,13 @@ impl Source for Upstream {
         }
     }
 
+    fn plain(&self) -> Option<&Tcp> {
+        match self {
+            Upstream::Http1(conn) => Source::plain(conn),
+            Upstream::Http2(_) => None,
+        }
+    }
+
     fn marks_end(&self) -> bool {
         match self {
             Upstream::Http1(_) => false,
@@ -197,6 +205,13 @@ impl Sink for Upstream {
         match self {
             Upstream::Http1(conn) => conn.poll_write(task, first, second, last),
             Upstream::Http2(exchange) => exchange.poll_write(task, first, second, last),
+        }
+    }
+
+    fn plain(&self) -> Option<&Tcp> {
+        match self {
+            Upstream::Http1(conn) => Sink::plain(conn),
+            Upstream::Http2(_) => None,
         }
     }
 

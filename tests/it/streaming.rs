@@ -138,6 +138,56 @@ fn a_client_that_does_not_read_stops_the_backend() {
     client.reset();
 }
 
+/// More than a worker has pipes for: some bodies are copied, and each client gets
+/// its own, however slowly it reads.
+#[test]
+fn many_slow_readers_get_their_own_bytes() {
+    const LEN: usize = 3 * 1024 * 1024 + 11;
+    let bytes = std::sync::Arc::new(pattern(LEN));
+    let body = move |seed: usize| -> Vec<u8> {
+        bytes.iter().map(|byte| byte.wrapping_add(u8::try_from(seed).unwrap())).collect()
+    };
+    let own = body.clone();
+    let b1 = Backend::scripted("B1", move |exchange| {
+        let seed = exchange.request().target()[1..].parse().unwrap();
+        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LEN}\r\n\r\n"));
+        exchange.send(own(seed));
+    });
+    let site = Site::before(&b1);
+    let mut clients: Vec<Client> =
+        (0..40).map(|_| Client::plain_with_small_buffer(site.port())).collect();
+    for (seed, client) in clients.iter_mut().enumerate() {
+        client.send(format!("GET /{seed} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+    }
+    // Some leave with what is on its way to them.
+    clients.drain(..5).for_each(Client::reset);
+    for (at, client) in clients.iter_mut().enumerate() {
+        let response = client.read().expect(200);
+        assert!(response.body == body(at + 5), "the bytes of {} changed", at + 5);
+    }
+    for (seed, client) in (100..).zip(&mut clients) {
+        let response = client.get("a.test", &format!("/{seed}")).expect(200);
+        assert!(response.body == body(seed), "the bytes of {seed} changed");
+    }
+}
+
+#[test]
+fn a_large_body_that_ends_early_is_cut_and_not_ended() {
+    const ALL: usize = 8 * 1024 * 1024;
+    for sent in [ALL / 2, ALL - 1] {
+        let b1 = Backend::scripted("B1", move |exchange| {
+            exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {ALL}\r\n\r\n"));
+            exchange.send(pattern(sent));
+            exchange.close();
+        });
+        let site = Site::before(&b1);
+        let mut client = site.connect();
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        client.read_cut();
+        site.lockgate.wait_for_log(&["cause=body_closed", "phase=body"]);
+    }
+}
+
 #[test]
 fn a_backend_that_does_not_read_stops_the_client() {
     const ALL: usize = 256 * 1024 * 1024;
