@@ -117,10 +117,9 @@ fn by_cause(counts: &[u64; CAUSES]) -> Named {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
-    use crate::telemetry::counts::{Lane, Lanes, Requests, note};
+    use crate::telemetry::counts::{Lane, Lanes, Micros, Requests, note};
 
     #[test]
     fn what_was_counted_is_told_by_its_names() {
@@ -128,8 +127,8 @@ mod tests {
         let lane = lanes.of(Lane { index: 0, of: 1 }).unwrap();
         note(&lane.by_class, 5);
         note(&lane.by_cause, Cause::Dns.number());
-        lane.took.add(Duration::from_micros(1500));
-        lane.took.add(Duration::from_secs(90));
+        lane.took.add(Micros(1500));
+        lane.took.add(Micros(90_000_000));
         let told = serde_json::to_value(RequestCounts::from(&lanes.sum())).unwrap();
         let zero = 0;
         let classes = serde_json::json!({

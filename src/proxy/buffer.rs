@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 use crate::http1::Field;
+use crate::telemetry::digits::decimal;
 
 /// Heads and small bodies; also the most that is read ahead of a client.
 pub(super) const SMALL: usize = 16 * 1024;
@@ -202,19 +203,12 @@ impl Buffer {
     }
 
     /// A decimal number.
-    pub(super) fn push_number(&mut self, mut number: u64) {
-        let mut digits = [0_u8; 20];
-        let mut at = digits.len();
-        for digit in digits.iter_mut().rev() {
-            // A remainder of ten fits a byte.
-            *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
-            at -= 1;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.push(digits.get(at..).unwrap_or_default());
+    pub(super) fn push_number(&mut self, number: u64) {
+        decimal(number, &mut |digits, count| {
+            let end = self.len() + count;
+            self.push(&digits);
+            self.truncate(end);
+        });
     }
 
     /// Makes room for `extra` more bytes behind the filled ones.

@@ -108,12 +108,7 @@ pub(super) fn attempt<'a>(
     fresh: bool,
     client: &mut impl Downstream,
 ) -> impl Future<Output = Result<Box<Attempt<'a>>, Box<Failed<'a>>>> {
-    // The first attempt begins with the request.
-    let start = match request.trace.is_untried() {
-        true => request.trace.start,
-        false => Instant::now(),
-    };
-    request.trace.begin(picked.place, start);
+    let start = request.trace.begin(picked.place);
     let mut head = Buffer::small();
     headers::write_request(&mut head, cx, request, &route, picked.group.config.keepalive);
     // What is captured is used where it lies; an `async fn` keeps what it takes

@@ -15,7 +15,7 @@ use crate::http1::{
 };
 use crate::policy::headers::{ForwardedFields, write_forwarded};
 use crate::policy::sticky::cookies::without_ours;
-use crate::telemetry::line::hex;
+use crate::telemetry::digits::hex;
 
 /// Both ways (RFC 6455 4.1 and 4.2.2).
 const UPGRADE: &[u8] = b"Connection: Upgrade\r\nUpgrade: websocket\r\n";
@@ -174,7 +174,9 @@ fn write_forwarding(
         write_rfc7239(out, cx, request, trusted);
     }
     if set.contains(ForwardedFields::REQUEST_ID) {
-        request.id(cx.worker).with_bytes(|id| push_field(out, b"X-Request-Id", id));
+        out.push(b"X-Request-Id: ");
+        request.id(cx.worker).with_bytes(|id| out.push(id));
+        out.push(b"\r\n");
     }
     if set.contains(ForwardedFields::VIA) {
         out.push(b"Via: ");
@@ -396,6 +398,7 @@ fn names(head: &[u8], fields: &[Field], field: &Field) -> bool {
 }
 
 /// A rule drops or replaces fields of that name.
+#[inline]
 pub(super) fn is_edited(edits: &HeaderEdits, name: &[u8]) -> bool {
     if edits.is_empty() {
         return false;

@@ -17,7 +17,7 @@ use crate::http1::{
 use crate::policy::access::{self, Networks};
 use crate::policy::headers::{ForwardedFields, is_request_id, trace_id};
 use crate::state::Identity;
-use crate::telemetry::line::RequestId;
+use crate::telemetry::line::{PeerText, RequestId, TlsLine};
 
 /// A parsed request head, alive until its response is done.
 #[derive(Debug)]
@@ -190,6 +190,8 @@ pub(super) struct Peer {
     pub(super) tls: Option<TlsFacts>,
     /// Its connection's place among the worker's.
     pub(super) place: usize,
+    /// How lines tell it, once there is one.
+    text: OnceCell<Box<PeerText>>,
 }
 
 /// What the handshake settled.
@@ -208,7 +210,20 @@ impl Peer {
     pub(super) fn new(address: SocketAddr, port: u16, place: usize) -> Peer {
         // A dual-stack socket would show IPv4 clients as ::ffff:1.2.3.4.
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Peer { ip: IpText::of(address.ip()), address, port, tls: None, place }
+        let (ip, text) = (IpText::of(address.ip()), OnceCell::new());
+        Peer { ip, address, port, tls: None, place, text }
+    }
+
+    /// As lines about its requests tell it.
+    pub(super) fn text(&self) -> &PeerText {
+        self.text.get_or_init(|| {
+            let tls = self.tls.as_ref().map(|tls| TlsLine {
+                version: tls.version,
+                cipher: tls.cipher,
+                name: tls.name.as_deref(),
+            });
+            Box::new(PeerText::new(self.address, self.port, tls.as_ref()))
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,10 +20,8 @@ use crate::http1::Version;
 use crate::policy::sticky::Reject;
 use crate::state::Group;
 use crate::telemetry::access::Format;
-use crate::telemetry::counts::{Attempts, Lane, Lanes, Requests, note};
-use crate::telemetry::line::{
-    AttemptLine, Combined, FaultLine, RequestId, RequestLine, Text, TlsLine,
-};
+use crate::telemetry::counts::{Attempts, Lane, Micros, Requests, note};
+use crate::telemetry::line::{AttemptLine, Combined, FaultLine, RequestId, RequestLine, Text};
 
 /// How many of a worker's last failed and retried requests can be asked for, and
 /// how many of those that clients failed: who scans must not hide an outage.
@@ -47,6 +46,13 @@ impl Outcome {
     pub(super) const NOBODY: Outcome = Outcome { status: 499, sent: 0 };
 }
 
+/// How a request ended, and after how long.
+#[derive(Clone, Copy, Debug)]
+struct Done {
+    outcome: Outcome,
+    took: Micros,
+}
+
 /// A request is done: now, which is given back, for a look at the clock is not free.
 pub(super) fn done(
     cx: Cx<'_>,
@@ -56,6 +62,7 @@ pub(super) fn done(
     outcome: Outcome,
 ) -> Instant {
     let now = Instant::now();
+    let took = request.trace.until(now);
     let lane = cx.worker.lane;
     let lanes = match place {
         Some(Place { group: Some(group), .. }) => &group.requests,
@@ -64,24 +71,33 @@ pub(super) fn done(
     };
     let trace = &request.trace;
     let failed = failed.or_else(|| trace.cause());
-    count(lanes, lane, Some((trace, now)), failed, outcome);
-    if let Some(group) = place.and_then(|place| place.group) {
-        count_attempts(group, lane, trace, outcome);
+    if let Some(counts) = lanes.of(lane) {
+        count(counts, failed, outcome);
+        counts.received.add(trace.received.get());
+        if outcome.status != 101 {
+            counts.took.add(took);
+        }
+        if let Some(group) = place.and_then(|place| place.group) {
+            count_attempts(counts, group, lane, trace, outcome);
+        }
     }
+    let done = Done { outcome, took };
     if cx.worker.readers.are_there() {
-        show(cx, request, place, failed, outcome);
+        show(cx, request, place, failed, done);
     }
     let recent =
         (failed.is_some() || trace.is_retried()).then_some(failed.is_some_and(Cause::is_clients));
     if recent.is_some() || cx.worker.access.is_on() {
-        tell(cx, &line(cx, request, place, outcome), Some(request), recent);
+        tell(cx, &line(cx, request, place, done), Some(request), recent);
     }
     now
 }
 
 /// What came was no request.
 pub(super) fn refused(cx: Cx<'_>, id: RequestId<'_>, failure: &Failure, outcome: Outcome) {
-    count(&cx.view.snapshot.requests, cx.worker.lane, None, Some(failure.cause), outcome);
+    if let Some(counts) = cx.view.snapshot.requests.of(cx.worker.lane) {
+        count(counts, Some(failure.cause), outcome);
+    }
     let fault = Some(told(&Fault::of(failure)));
     let line = RequestLine { fault, ..blank(cx, id, outcome) };
     if cx.worker.readers.are_there() {
@@ -131,36 +147,23 @@ pub(super) fn tunnel(cx: Cx<'_>, request: &Request, place: Option<Place<'_>>) ->
         game: Arc::clone(&place.listener.game),
         group: Arc::clone(&group.config.name),
         path: path.get(..LONGEST_KEPT).unwrap_or(path).into(),
-        client: place.client,
+        client: other_client(cx, place),
         peer: cx.peer.address,
         port: cx.peer.port,
         since: Instant::now(),
     }))
 }
 
-fn count(
-    lanes: &Lanes<Requests>,
-    lane: Lane,
-    trace: Option<(&Trace, Instant)>,
-    failed: Option<Cause>,
-    outcome: Outcome,
-) {
-    let Some(counts) = lanes.of(lane) else { return };
+fn count(counts: &Requests, failed: Option<Cause>, outcome: Outcome) {
     note(&counts.by_class, usize::from(outcome.status / 100));
     if let Some(cause) = failed {
         note(&counts.by_cause, cause.number());
     }
     counts.sent.add(outcome.sent);
-    if let Some((trace, now)) = trace {
-        counts.received.add(trace.received.get());
-        if outcome.status != 101 {
-            counts.took.add(now.saturating_duration_since(trace.start));
-        }
-    }
 }
 
-fn count_attempts(group: &Group, lane: Lane, trace: &Trace, outcome: Outcome) {
-    let Some(all) = group.requests.of(lane) else { return };
+/// `all`: the group's.
+fn count_attempts(all: &Requests, group: &Group, lane: Lane, trace: &Trace, outcome: Outcome) {
     let of = |tried: &Tried| group.backends.get(tried.place())?.attempts().of(lane);
     let mut retries = 0;
     trace.each_earlier(|tried, fault| {
@@ -198,7 +201,7 @@ fn show(
     request: &Request,
     place: Option<Place<'_>>,
     failed: Option<Cause>,
-    outcome: Outcome,
+    Done { outcome, took }: Done,
 ) {
     let group = place.and_then(|place| place.group);
     let trace = &request.trace;
@@ -207,7 +210,7 @@ fn show(
         group: group.map(|group| &*group.config.name),
         status: outcome.status,
         cause: failed.map(Cause::name),
-        took: trace.start.elapsed(),
+        took: took.into(),
         path: request.path_and_query(),
     };
     let attempted = || {
@@ -221,7 +224,14 @@ fn show(
         attempted.extend(trace.last().as_ref().and_then(name).map(|name| (name, None)));
         attempted
     };
-    cx.worker.readers.tell(&seen, attempted, || line(cx, request, place, outcome).json());
+    cx.worker
+        .readers
+        .tell(&seen, attempted, || line(cx, request, place, Done { outcome, took }).json());
+}
+
+/// Whom the request counts as coming from, if not from the peer.
+fn other_client(cx: Cx<'_>, place: Place<'_>) -> Option<IpAddr> {
+    Some(place.client).filter(|client| *client != cx.peer.address.ip())
 }
 
 /// What is known of all that comes.
@@ -231,22 +241,13 @@ fn blank<'a>(cx: Cx<'a>, request_id: RequestId<'a>, outcome: Outcome) -> Request
         request_id,
         trace_id: None,
         generation: cx.view.snapshot.generation,
-        game: None,
-        listener: None,
-        rule: None,
-        group: None,
-        client: cx.peer.address.ip(),
-        peer: cx.peer.address,
-        port: cx.peer.port,
+        place: "",
+        client: None,
+        peer: cx.peer.text(),
         method: None,
         host: None,
         path: None,
         protocol: None,
-        tls: cx.peer.tls.as_ref().map(|tls| TlsLine {
-            version: tls.version,
-            cipher: tls.cipher,
-            name: tls.name.as_deref(),
-        }),
         status: outcome.status,
         fault: None,
         received: 0,
@@ -255,7 +256,8 @@ fn blank<'a>(cx: Cx<'a>, request_id: RequestId<'a>, outcome: Outcome) -> Request
         tunnel: None,
         ended: None,
         sticky: None,
-        attempts: Vec::new(),
+        earlier: Vec::new(),
+        last: None,
     }
 }
 
@@ -264,37 +266,37 @@ fn line<'a>(
     cx: Cx<'a>,
     request: &'a Request,
     place: Option<Place<'a>>,
-    outcome: Outcome,
+    Done { outcome, took }: Done,
 ) -> RequestLine<'a> {
     let trace = &request.trace;
     let rule = place.and_then(|place| place.rule);
-    let group = place.and_then(|place| place.group);
     let text = |bytes: &'a [u8]| Text(bytes.get(..LONGEST).unwrap_or(bytes));
     let edits = rule.map(|rule| &rule.config.request_headers);
     let begun = request.begun_trace().map(Cow::Owned);
-    RequestLine {
-        trace_id: begun.or_else(|| request.trace_id(edits).map(Cow::Borrowed)),
-        game: place.map(|place| &*place.listener.game),
-        listener: place.map(|place| &*place.listener.name),
-        rule: rule.map(|rule| &*rule.config.path),
-        group: group.map(|group| &*group.config.name),
-        client: place.map_or(cx.peer.address.ip(), |place| place.client),
-        method: Some(text(request.text(request.head.method_name))),
-        host: request.authority().map(text),
-        path: Some(text(request.path_and_query())),
-        protocol: Some(match (request.framed, request.head.version) {
-            (false, _) => "HTTP/2.0",
-            (true, Version::Http10) => "HTTP/1.0",
-            (true, _) => "HTTP/1.1",
-        }),
-        fault: trace.fault().map(|fault| told(&fault)),
-        received: trace.received.get(),
-        took: Some(trace.start.elapsed()),
-        tunnel: (outcome.status == 101).then_some("open"),
-        sticky: stickiness(trace),
-        attempts: group.map(|group| attempts(group, trace)).unwrap_or_default(),
-        ..blank(cx, request.id(cx.worker), outcome)
+    // Filled in where it lies: it is long.
+    let mut line = blank(cx, request.id(cx.worker), outcome);
+    line.trace_id = begun.or_else(|| request.trace_id(edits).map(Cow::Borrowed));
+    if let Some(place) = place {
+        line.place = place.rule.map_or(&place.listener.place, |rule| &rule.place);
+        line.client = other_client(cx, place);
     }
+    line.method = Some(text(request.text(request.head.method_name)));
+    line.host = request.authority().map(text);
+    line.path = Some(text(request.path_and_query()));
+    line.protocol = Some(match (request.framed, request.head.version) {
+        (false, _) => "HTTP/2.0",
+        (true, Version::Http10) => "HTTP/1.0",
+        (true, _) => "HTTP/1.1",
+    });
+    line.fault = trace.with_fault(told);
+    line.received = trace.received.get();
+    line.took = Some(took);
+    line.tunnel = (outcome.status == 101).then_some("open");
+    line.sticky = stickiness(trace);
+    if let Some(group) = place.and_then(|place| place.group) {
+        attempts(&mut line, group, trace, took);
+    }
+    line
 }
 
 fn told(fault: &Fault) -> FaultLine<'static> {
@@ -306,25 +308,21 @@ fn told(fault: &Fault) -> FaultLine<'static> {
     }
 }
 
-fn attempts<'a>(group: &'a Group, trace: &Trace) -> Vec<AttemptLine<'a>> {
-    let line = |tried: &Tried, fault: Option<&Fault>| {
-        let backend = group.backends.get(tried.place())?;
+/// Has the line tell of them. `took`: what the request took.
+fn attempts<'a>(line: &mut RequestLine<'a>, group: &'a Group, trace: &Trace, took: Micros) {
+    let attempt = |tried: &Tried, fault: Option<FaultLine<'static>>| {
         Some(AttemptLine {
-            backend: &backend.config.name,
+            backend: &group.backends.get(tried.place())?.config.name,
             status: tried.answer().map(|(_, status)| status),
-            fault: fault.map(told),
+            fault,
             connect_ms: tried.connect(),
             header_ms: tried.answer().map(|(header, _)| header),
-            took: tried.failed().unwrap_or_else(|| tried.so_far(trace.start)),
+            took: tried.failed().unwrap_or_else(|| tried.share(took)),
         })
     };
-    let mut lines = Vec::new();
-    trace.each_earlier(|tried, fault| lines.extend(line(tried, Some(fault))));
-    if let Some(last) = trace.last() {
-        let fault = trace.fault().filter(|_| last.failed().is_some());
-        lines.extend(line(&last, fault.as_ref()));
-    }
-    lines
+    trace.each_earlier(|tried, fault| line.earlier.extend(attempt(tried, Some(told(fault)))));
+    let Some(last) = trace.last() else { return };
+    line.last = attempt(&last, last.failed().and_then(|_| trace.with_fault(told)));
 }
 
 /// What came of its sticky cookie.

@@ -4,12 +4,12 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::error::{Cause, Failure, Phase};
 use crate::policy::sticky::Reject;
+use crate::telemetry::counts::Micros;
 
 /// See the module. It is moved with each request, so it is kept small.
 #[derive(Debug)]
@@ -71,12 +71,12 @@ impl Took {
     /// It did not happen.
     const NEVER: Took = Took(u32::MAX);
 
-    fn of(took: Duration) -> Took {
-        Took(u32::try_from(took.as_micros()).unwrap_or(u32::MAX).min(u32::MAX - 1))
+    fn of(Micros(took): Micros) -> Took {
+        Took(u32::try_from(took).unwrap_or(u32::MAX).min(u32::MAX - 1))
     }
 
-    fn get(self) -> Option<Duration> {
-        (self != Took::NEVER).then(|| Duration::from_micros(u64::from(self.0)))
+    fn get(self) -> Option<Micros> {
+        (self != Took::NEVER).then(|| Micros(self.0.into()))
     }
 }
 
@@ -87,23 +87,23 @@ impl Tried {
     }
 
     /// Until its new connection stood; `None`: it had one.
-    pub(super) fn connect(&self) -> Option<Duration> {
+    pub(super) fn connect(&self) -> Option<Micros> {
         self.connect.get()
     }
 
     /// Until the header of its response, which had this status.
-    pub(super) fn answer(&self) -> Option<(Duration, u16)> {
+    pub(super) fn answer(&self) -> Option<(Micros, u16)> {
         self.header.get().map(|header| (header, self.status))
     }
 
     /// Until it failed.
-    pub(super) fn failed(&self) -> Option<Duration> {
+    pub(super) fn failed(&self) -> Option<Micros> {
         self.failed.get()
     }
 
-    /// Since it began; `start` is its request's.
-    pub(super) fn so_far(&self, start: Instant) -> Duration {
-        start.elapsed().saturating_sub(self.start.get().unwrap_or_default())
+    /// Since it began, of what its request took.
+    pub(super) fn share(&self, Micros(request): Micros) -> Micros {
+        Micros(request.saturating_sub(self.start.0.into()))
     }
 }
 
@@ -146,21 +146,34 @@ impl Trace {
         }
     }
 
-    /// An attempt begins.
-    pub(super) fn begin(&self, place: usize, start: Instant) {
+    /// How long the request took until then.
+    pub(super) fn until(&self, now: Instant) -> Micros {
+        now.saturating_duration_since(self.start).into()
+    }
+
+    /// An attempt begins: now, or, if it is the first one, with the request.
+    pub(super) fn begin(&self, place: usize) -> Instant {
+        let (start, after) = match self.is_untried() {
+            true => (self.start, Micros(0)),
+            false => {
+                let now = Instant::now();
+                (now, self.until(now))
+            }
+        };
         self.last.set(Some(Tried {
             place: u32::try_from(place).unwrap_or(u32::MAX),
-            start: Took::of(start.saturating_duration_since(self.start)),
+            start: Took::of(after),
             connect: Took::NEVER,
             header: Took::NEVER,
             failed: Took::NEVER,
             status: 0,
         }));
+        start
     }
 
     fn change(&self, work: impl FnOnce(&mut Tried, Took)) {
         if let Some(mut last) = self.last.get() {
-            let now = Took::of(last.so_far(self.start));
+            let now = Took::of(last.share(self.until(Instant::now())));
             work(&mut last, now);
             self.last.set(Some(last));
         }
@@ -202,18 +215,18 @@ impl Trace {
         self.fault.0.set(Some(Box::new(Fault::of(failure))));
     }
 
-    /// Why the request failed, if it did.
-    pub(super) fn fault(&self) -> Option<Fault> {
-        self.fault.with(|fault| fault.cloned())
+    /// Calls `work` with why the request failed, if it did.
+    pub(super) fn with_fault<T>(&self, work: impl FnOnce(&Fault) -> T) -> Option<T> {
+        self.fault.with(|fault| fault.map(|fault| work(fault)))
     }
 
     /// The cause alone.
     pub(super) fn cause(&self) -> Option<Cause> {
-        self.fault.with(|fault| fault.map(|fault| fault.cause))
+        self.with_fault(|fault| fault.cause)
     }
 
     /// No attempt began yet.
-    pub(super) fn is_untried(&self) -> bool {
+    fn is_untried(&self) -> bool {
         self.last.get().is_none() && self.earlier.with(|earlier| earlier.is_none())
     }
 
@@ -244,14 +257,14 @@ mod tests {
     fn what_is_noted_of_attempts_is_told_in_order() {
         let trace = Trace::new();
         assert!(trace.is_untried() && trace.last().is_none() && trace.cause().is_none());
-        trace.begin(7, trace.start);
+        assert_eq!(trace.begin(7), trace.start);
         trace.connected();
         trace.attempt_raced(&Failure::new(Cause::ClosedBeforeHeader, Phase::Response));
         assert!(!trace.is_untried() && !trace.is_retried());
-        trace.begin(3, Instant::now());
+        assert_ne!(trace.begin(3), trace.start);
         trace.answered(502);
         trace.attempt_failed(&Failure::new(Cause::Status(502), Phase::Response));
-        trace.begin(4, Instant::now());
+        trace.begin(4);
         trace.failed(&Failure::new(Cause::HeaderTimeout, Phase::Response));
         let mut told = Vec::new();
         trace.each_earlier(|tried, fault| {
@@ -266,11 +279,24 @@ mod tests {
     }
 
     #[test]
+    fn the_first_attempt_begins_with_the_request_and_others_when_they_do() {
+        const TEN: Micros = Micros(10_000_000);
+        let mut trace = Trace::new();
+        trace.start -= std::time::Duration::from(TEN);
+        let share = |trace: &Trace| trace.last().unwrap().share(TEN);
+        assert_eq!(trace.begin(0), trace.start);
+        assert_eq!(share(&trace), TEN);
+        trace.attempt_raced(&Failure::new(Cause::ClosedBeforeHeader, Phase::Response));
+        trace.begin(0);
+        assert_eq!(share(&trace), Micros(0));
+    }
+
+    #[test]
     fn what_took_too_long_did_happen() {
-        for long in [Duration::from_secs(72 * 60), Duration::MAX] {
-            assert_eq!(Took::of(long).get().unwrap().as_secs() / 60, 71);
+        for long in [Micros(72 * 60_000_000), Micros(u64::MAX)] {
+            assert_eq!(Took::of(long).get().unwrap().0 / 60_000_000, 71);
         }
-        assert_eq!(Took::of(Duration::from_micros(5)).get(), Some(Duration::from_micros(5)));
+        assert_eq!(Took::of(Micros(5)).get(), Some(Micros(5)));
         assert_eq!(Took::NEVER.get(), None);
         assert!(size_of::<Trace>() <= 96, "{}", size_of::<Trace>());
     }

@@ -11,6 +11,7 @@ use crate::policy::route::PathTable;
 use crate::policy::sticky::KeyRing;
 use crate::policy::sticky::cookies::CookieNames;
 use crate::telemetry::counts::{Lanes, Requests};
+use crate::telemetry::line;
 
 /// A drop-in that serves.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct Listener {
     pub cookies: CookieNames,
     /// The game's.
     pub requests: Arc<Lanes<Requests>>,
+    /// How the access log names it, for requests that no rule takes.
+    pub place: Box<str>,
 }
 
 /// A rule, its group resolved.
@@ -56,6 +59,8 @@ pub struct Rule {
     pub group: Option<Arc<Group>>,
     /// Its own `retry` over the group's, where it has one.
     pub retry: Option<Retry>,
+    /// How the access log names it.
+    pub place: Box<str>,
 }
 
 /// A valid configuration that can't be served after all, for a reason that no
@@ -156,18 +161,20 @@ impl Listener {
         identity: Option<Arc<Identity>>,
         requests: Arc<Lanes<Requests>>,
     ) -> Result<Listener, String> {
-        let rules: Vec<Rule> = config.rules.iter().map(|rule| Rule::new(rule, groups)).collect();
+        let name = config.domains.first().map_or_else(|| "default".to_owned(), ToString::to_string);
+        let name = name.into_boxed_str();
+        let rule = |rule| Rule::new(rule, groups, &game, &name);
+        let rules: Vec<Rule> = config.rules.iter().map(rule).collect();
         let paths =
             config.rule_table().map_err(|index| format!("rule {} repeats a path", index + 1))?;
         let cookies = cookies(&rules);
-        let name = config.domains.first().map_or_else(|| "default".to_owned(), ToString::to_string);
-        let name = name.into_boxed_str();
-        Ok(Listener { game, name, config, paths, rules, identity, cookies, requests })
+        let place = line::place(&game, Some(&name), None, None);
+        Ok(Listener { game, name, config, paths, rules, identity, cookies, requests, place })
     }
 }
 
 impl Rule {
-    fn new(config: &Arc<config::Rule>, groups: &[Arc<Group>]) -> Rule {
+    fn new(config: &Arc<config::Rule>, groups: &[Arc<Group>], game: &str, listener: &str) -> Rule {
         let group = match config.action {
             Action::Forward(group) => groups.get(group).cloned(),
             _ => None,
@@ -177,7 +184,9 @@ impl Rule {
             .as_ref()
             .filter(|_| own != RetryKeys::default())
             .map(|group| own.over(&group.config.retry));
-        Rule { config: Arc::clone(config), group, retry }
+        let name = group.as_ref().map(|group| &*group.config.name);
+        let place = line::place(game, Some(listener), Some(&config.path), name);
+        Rule { config: Arc::clone(config), group, retry, place }
     }
 }
 

@@ -42,6 +42,51 @@ pub const BOUNDS: [u64; 18] = [
     1_000_000, 2_000_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 
+/// How long something took, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Micros(pub u64);
+
+impl From<Duration> for Micros {
+    #[inline]
+    fn from(took: Duration) -> Micros {
+        let whole = took.as_secs().saturating_mul(1_000_000);
+        Micros(whole.saturating_add(took.subsec_micros().into()))
+    }
+}
+
+impl From<Micros> for Duration {
+    fn from(Micros(took): Micros) -> Duration {
+        Duration::from_micros(took)
+    }
+}
+
+/// Where to look for the bucket of a number, by how many binary digits it has: in
+/// none of the buckets before. At most one bound is between two powers of two, so
+/// it is this one or the next.
+#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
+const FIRST: [u8; 65] = {
+    let mut first = [0; 65];
+    let mut bits = 1;
+    while bits < first.len() {
+        let least = 1 << (bits - 1);
+        let mut bound = first[bits - 1];
+        while (bound as usize) < BOUNDS.len() && BOUNDS[bound as usize] < least {
+            bound += 1;
+        }
+        first[bits] = bound;
+        bits += 1;
+    }
+    first
+};
+
+/// The first bucket whose bound the number does not exceed.
+#[inline]
+fn bucket(micros: u64) -> usize {
+    let bits = u64::BITS - micros.leading_zeros();
+    let first = usize::from(FIRST.get(bits as usize).copied().unwrap_or_default());
+    first + usize::from(BOUNDS.get(first).is_some_and(|bound| *bound < micros))
+}
+
 /// How often something took how long.
 #[derive(Debug, Default)]
 pub struct Histogram {
@@ -53,13 +98,9 @@ pub struct Histogram {
 impl Histogram {
     /// It took so long once more.
     #[inline]
-    pub fn add(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS.partition_point(|bound| *bound < micros);
-        if let Some(count) = self.buckets.get(bucket) {
-            count.add(1);
-        }
-        self.sum.add(micros);
+    pub fn add(&self, took: Micros) {
+        note(&self.buckets, bucket(took.0));
+        self.sum.add(took.0);
     }
 }
 
@@ -257,7 +298,7 @@ mod tests {
             note(&lane.by_class, 2);
             note(&lane.by_cause, CAUSES);
             lane.sent.add(10);
-            lane.took.add(Duration::from_micros(150));
+            lane.took.add(Micros(150));
         }
         let sums = requests.sum();
         assert_eq!((sums.by_class, sums.sent), ([0, 0, 3, 0, 0, 0], 30));
@@ -269,11 +310,27 @@ mod tests {
     #[test]
     fn a_bucket_ends_with_its_bound() {
         let histogram = Histogram::default();
-        for micros in [0, 100, 101, 60_000_000, 60_000_001, u64::MAX / 4] {
-            histogram.add(Duration::from_micros(micros));
+        for micros in [0, 100, 101, 60_000_000, 60_000_001, u64::MAX] {
+            histogram.add(Micros(micros));
         }
         let counted: Vec<u64> = histogram.buckets.iter().map(Count::get).collect();
         let last = BOUNDS.len();
         assert_eq!((counted[0], counted[1], counted[last - 1], counted[last]), (2, 1, 1, 2));
+    }
+
+    #[test]
+    fn each_number_has_the_bucket_that_a_search_finds() {
+        let powers = (0..64).map(|bits| 1 << bits);
+        let around = powers.chain(BOUNDS).flat_map(|edge: u64| [edge - 1, edge, edge + 1]);
+        for micros in around.chain([u64::MAX]) {
+            let found = BOUNDS.partition_point(|bound| *bound < micros);
+            assert_eq!(bucket(micros), found, "{micros}");
+        }
+    }
+
+    #[test]
+    fn the_longest_time_is_the_most_there_can_be() {
+        assert_eq!(Micros::from(Duration::MAX), Micros(u64::MAX));
+        assert_eq!(Micros::from(Duration::new(2, 1_999)), Micros(2_000_001));
     }
 }

@@ -2,38 +2,73 @@
 //! proxy little more than the bytes of it. The same bytes as `serde_json` writes.
 
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::net::IpAddr;
 
-/// `"text"`.
+use super::counts::Micros;
+use super::digits::{ONES, decimal, thousandths};
+
+/// A text, without its quotes.
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    escaped(out, text);
-    out.push(b'"');
+    match is_any(text.as_bytes(), special) {
+        false => out.extend_from_slice(text.as_bytes()),
+        true => escaped(out, text.as_bytes()),
+    }
 }
 
-/// `"bytes"`, if they can stand there as they are; false: nothing was written.
+/// Bytes likewise, if they can stand there as they are; false: nothing was written.
 pub(super) fn plain(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    let plain = |byte: u8| (b' '..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
-    let all = bytes.iter().fold(true, |all, byte| all & plain(*byte));
+    let all = !is_any(bytes, |word| special(word) | unprintable(word));
     if all {
-        out.push(b'"');
         out.extend_from_slice(bytes);
-        out.push(b'"');
     }
     all
 }
 
-/// What stands between the quotes.
-fn escaped(out: &mut Vec<u8>, text: &str) {
-    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    // Without an early end: many bytes are looked at in one instruction.
-    if !text.bytes().fold(false, |found, byte| found | special(byte)) {
-        return out.extend_from_slice(text.as_bytes());
-    }
-    for &byte in text.as_bytes() {
+/// The highest bit of each byte of a word.
+const HIGHEST: u64 = ONES * 0x80;
+
+/// Whether `test` finds something in one of the words that the bytes are made of:
+/// it gives something else than 0 then. Texts here are short and nearly always
+/// plain, so it is asked about all of them, eight bytes at a time.
+#[inline]
+fn is_any(bytes: &[u8], test: impl Fn(u64) -> u64) -> bool {
+    let last = match bytes.last_chunk() {
+        // Some of it is looked at twice.
+        Some(last) => u64::from_ne_bytes(*last),
+        None => bytes.iter().fold(ONES * 0x20, |word, byte| (word << 8) | u64::from(*byte)),
+    };
+    let (words, _) = bytes.as_chunks();
+    words.iter().fold(test(last), |found, word| found | test(u64::from_ne_bytes(*word))) != 0
+}
+
+/// Whether JSON has another way to write a byte of the word.
+#[inline]
+fn special(word: u64) -> u64 {
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    below(word, 0x20) | is(b'"') | is(b'\\')
+}
+
+/// Whether a byte of the word is above ASCII's printable ones.
+#[inline]
+fn unprintable(word: u64) -> u64 {
+    (word & HIGHEST) | below(word ^ (ONES * 0x7f), 1)
+}
+
+/// Whether a byte of the word is below `bound`, which is 128 at most: the lowest
+/// such byte borrows, and then its highest bit is set, which was not before.
+#[inline]
+fn below(word: u64, bound: u64) -> u64 {
+    word.wrapping_sub(ONES * bound) & !word & HIGHEST
+}
+
+#[cold]
+fn escaped(out: &mut Vec<u8>, mut text: &[u8]) {
+    let special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+    while let Some(at) = text.iter().position(special)
+        && let Some((run, [byte, rest @ ..])) = text.split_at_checked(at)
+    {
+        out.extend_from_slice(run);
         match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
@@ -41,11 +76,13 @@ fn escaped(out: &mut Vec<u8>, text: &str) {
             0x0c => out.extend_from_slice(b"\\f"),
             0..0x20 => {
                 out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[digit(byte >> 4), digit(byte)]);
+                out.extend_from_slice(&[digit(byte >> 4), digit(*byte)]);
             }
-            _ => out.push(byte),
+            _ => out.extend_from_slice(&[b'\\', *byte]),
         }
+        text = rest;
     }
+    out.extend_from_slice(text);
 }
 
 /// The hexadecimal digit of the lower four bits.
@@ -57,39 +94,21 @@ pub(super) fn digit(bits: u8) -> u8 {
 }
 
 /// A whole number.
-pub(super) fn number(out: &mut Vec<u8>, mut number: u64) {
-    if number < 10 {
-        return out.push(digit(u8::try_from(number).unwrap_or_default()));
-    }
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
-    for digit in digits.iter_mut().rev() {
-        // A remainder of ten fits a byte.
-        *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
-        at -= 1;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(at..).unwrap_or_default());
+pub(super) fn number(out: &mut Vec<u8>, number: u64) {
+    decimal(number, &mut |digits, count| front(out, digits, count));
 }
 
 /// Milliseconds, to the microsecond.
-pub(super) fn millis(out: &mut Vec<u8>, took: Duration) {
-    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    number(out, micros / 1000);
-    out.push(b'.');
-    let mut rest = micros % 1000;
-    let mut unit = 100;
-    loop {
-        out.push(digit(u8::try_from(rest / unit).unwrap_or_default()));
-        rest %= unit;
-        if rest == 0 {
-            return;
-        }
-        unit /= 10;
-    }
+pub(super) fn millis(out: &mut Vec<u8>, Micros(micros): Micros) {
+    thousandths(micros, &mut |digits, count| front(out, digits, count));
+}
+
+/// The first so many of the digits.
+#[inline]
+fn front(out: &mut Vec<u8>, digits: [u8; 8], count: usize) {
+    let end = out.len() + count;
+    out.extend_from_slice(&digits);
+    out.truncate(end);
 }
 
 /// An address, without quotes.
@@ -108,19 +127,6 @@ pub(super) fn ip(out: &mut Vec<u8>, ip: IpAddr) {
     }
 }
 
-/// An address and a port, without quotes.
-pub(super) fn socket(out: &mut Vec<u8>, address: SocketAddr) {
-    match address {
-        SocketAddr::V4(_) => {
-            ip(out, address.ip());
-            out.push(b':');
-            number(out, address.port().into());
-        }
-        // As above.
-        SocketAddr::V6(_) => drop(write!(out, "{address}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -133,33 +139,60 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
+    fn quoted(text: &str) -> String {
+        format!("\"{}\"", written(|out| string(out, text)))
+    }
+
     proptest! {
         #[test]
         fn texts_are_what_serde_writes(text in "(\\PC|[\\x00-\\x7f\"\\\\])*") {
-            prop_assert_eq!(written(|out| string(out, &text)), serde_json::to_string(&text)?);
+            prop_assert_eq!(quoted(&text), serde_json::to_string(&text)?);
+        }
+
+        /// One byte that is not like the others, at each place of a text that ends
+        /// anywhere in a word.
+        #[test]
+        fn one_special_byte_is_found_wherever_it_is(
+            plain in "[ -~&&[^\"\\\\]]{0,40}", at: prop::sample::Index, byte: u8,
+        ) {
+            let at = at.index(plain.len() + 1);
+            let text = format!("{}{}{}", &plain[..at], char::from(byte), &plain[at..]);
+            prop_assert_eq!(quoted(&text), serde_json::to_string(&text)?);
+            let mut bytes = plain.into_bytes();
+            bytes.insert(at, byte);
+            let mut out = Vec::new();
+            let is_plain = matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+            prop_assert_eq!(super::plain(&mut out, &bytes), is_plain);
+            prop_assert_eq!(out, if is_plain { bytes } else { Vec::new() });
         }
 
         #[test]
         fn numbers_are_what_serde_writes(any: u64, micros in 0..1_000_000_000_000_u64) {
             prop_assert_eq!(written(|out| number(out, any)), any.to_string());
             let serde = serde_json::to_string(&(micros as f64 / 1000.0))?;
-            prop_assert_eq!(written(|out| millis(out, Duration::from_micros(micros))), serde);
+            prop_assert_eq!(written(|out| millis(out, Micros(micros))), serde);
         }
 
         #[test]
-        fn addresses_are_what_they_show(four: [u8; 4], six: [u16; 8], port: u16) {
+        fn addresses_are_what_they_show(four: [u8; 4], six: [u16; 8]) {
             for address in [IpAddr::from(four), IpAddr::from(six)] {
                 prop_assert_eq!(written(|out| ip(out, address)), address.to_string());
-                let address = SocketAddr::new(address, port);
-                prop_assert_eq!(written(|out| socket(out, address)), address.to_string());
             }
         }
     }
 
     #[test]
     fn small_times_keep_their_zeros() {
-        for (micros, shown) in [(0, "0.0"), (5, "0.005"), (1000, "1.0"), (1230, "1.23")] {
-            assert_eq!(written(|out| millis(out, Duration::from_micros(micros))), shown);
+        for (micros, shown) in [
+            (0, "0.0"),
+            (5, "0.005"),
+            (1000, "1.0"),
+            (1230, "1.23"),
+            (99_999_999, "99999.999"),
+            (100_000_000, "100000.0"),
+            (u64::MAX, "18446744073709551.615"),
+        ] {
+            assert_eq!(written(|out| millis(out, Micros(micros))), shown);
         }
     }
 }

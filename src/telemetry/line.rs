@@ -4,12 +4,14 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use super::counts::Micros;
+use super::digits::hex;
 use super::json;
 
 const TIME: &[BorrowedFormatItem<'_>] =
@@ -30,6 +32,7 @@ pub(crate) enum RequestId<'a> {
 
 impl RequestId<'_> {
     /// Calls `with` with its bytes.
+    #[inline]
     pub(crate) fn with_bytes<T>(self, with: impl FnOnce(&[u8]) -> T) -> T {
         match self {
             RequestId::Made(id) => with(&hex(id)),
@@ -47,13 +50,49 @@ impl fmt::Display for RequestId<'_> {
     }
 }
 
-/// A number as 16 hexadecimal digits.
-pub(crate) fn hex(number: u64) -> [u8; 16] {
-    let mut digits = [0; 16];
-    let bytes = number.to_be_bytes();
-    let halves = bytes.iter().flat_map(|byte| [byte >> 4, *byte]);
-    digits.iter_mut().zip(halves).for_each(|(digit, half)| *digit = json::digit(half));
-    digits
+/// Where in the configuration a request was served, as its line says it: made
+/// once, and not for each request.
+pub(crate) fn place(
+    game: &str,
+    listener: Option<&str>,
+    rule: Option<&str>,
+    group: Option<&str>,
+) -> Box<str> {
+    let mut out = Vec::new();
+    text(&mut out, b",\"game\":\"", Some(game));
+    text(&mut out, b",\"listener\":\"", listener);
+    text(&mut out, b",\"rule\":\"", rule);
+    text(&mut out, b",\"group\":\"", group);
+    // All of it came from texts.
+    String::from_utf8(out).unwrap_or_default().into()
+}
+
+/// A client's connection, as all lines about its requests say it: made with the
+/// first of them.
+#[derive(Debug)]
+pub(crate) struct PeerText {
+    ip: Box<str>,
+    /// Both addresses of the connection.
+    ends: Box<str>,
+    tls: Box<str>,
+}
+
+impl PeerText {
+    /// `port`: the one it came to.
+    pub(crate) fn new(address: SocketAddr, port: u16, tls: Option<&TlsLine<'_>>) -> PeerText {
+        let mut out = Vec::new();
+        if let Some(tls) = tls {
+            name(&mut out, b",\"tls\":{\"version\":\"", Some(tls.version));
+            name(&mut out, b",\"cipher\":\"", Some(tls.cipher));
+            text(&mut out, b",\"name\":\"", tls.name);
+            out.push(b'}');
+        }
+        PeerText {
+            ip: address.ip().to_string().into(),
+            ends: format!(",\"peer\":\"{address}\",\"port\":{port}").into(),
+            tls: String::from_utf8(out).unwrap_or_default().into(),
+        }
+    }
 }
 
 /// See the module. Times are in milliseconds, sizes in bytes; what is not known,
@@ -67,23 +106,17 @@ pub(crate) struct RequestLine<'a> {
     pub trace_id: Option<Cow<'a, str>>,
     /// Of the configuration it was served by.
     pub generation: u64,
-    pub game: Option<&'a str>,
-    /// The listener's first domain.
-    pub listener: Option<&'a str>,
-    /// The rule's path.
-    pub rule: Option<&'a str>,
-    pub group: Option<&'a str>,
-    /// Whom the request counts as coming from.
-    pub client: IpAddr,
-    /// Who is connected.
-    pub peer: SocketAddr,
-    /// The port it came to.
-    pub port: u16,
+    /// The game, the listener's first domain, the rule's path and the group: see
+    /// [`place`]. Empty where it came to none.
+    pub place: &'a str,
+    /// Whom the request counts as coming from, if not from the peer.
+    pub client: Option<IpAddr>,
+    /// Who is connected, to which port, and how.
+    pub peer: &'a PeerText,
     pub method: Option<Text<'a>>,
     pub host: Option<Text<'a>>,
     pub path: Option<Text<'a>>,
     pub protocol: Option<&'static str>,
-    pub tls: Option<TlsLine<'a>>,
     /// What the client got; 499: it was gone.
     pub status: u16,
     pub fault: Option<FaultLine<'a>>,
@@ -92,13 +125,15 @@ pub(crate) struct RequestLine<'a> {
     /// Of the response's body.
     pub sent: u64,
     /// From its head to its response's end; of a tunnel's end: since it stood.
-    pub took: Option<Duration>,
+    pub took: Option<Micros>,
     /// `open`: it became a tunnel; `closed`: that ended.
     pub tunnel: Option<&'static str>,
     /// What ended it.
     pub ended: Option<&'static str>,
     pub sticky: Option<&'static str>,
-    pub attempts: Vec<AttemptLine<'a>>,
+    /// The attempts before the last: seldom any.
+    pub earlier: Vec<AttemptLine<'a>>,
+    pub last: Option<AttemptLine<'a>>,
 }
 
 /// The client's TLS.
@@ -126,10 +161,10 @@ pub(crate) struct AttemptLine<'a> {
     pub status: Option<u16>,
     pub fault: Option<FaultLine<'a>>,
     /// Until its connection stood; left out: it had one.
-    pub connect_ms: Option<Duration>,
+    pub connect_ms: Option<Micros>,
     /// Until the header of its response.
-    pub header_ms: Option<Duration>,
-    pub took: Duration,
+    pub header_ms: Option<Micros>,
+    pub took: Micros,
 }
 
 /// Bytes of the network, as text: what is no printable ASCII is escaped.
@@ -167,20 +202,19 @@ impl RequestLine<'_> {
         out.extend_from_slice(b"Z\",\"request_id\":\"");
         self.request_id.with_bytes(|id| out.extend_from_slice(id));
         out.push(b'"');
-        text(out, b",\"trace_id\":", self.trace_id.as_deref());
+        text(out, b",\"trace_id\":\"", self.trace_id.as_deref());
         out.extend_from_slice(b",\"generation\":");
         json::number(out, self.generation);
-        text(out, b",\"game\":", self.game);
-        text(out, b",\"listener\":", self.listener);
-        text(out, b",\"rule\":", self.rule);
-        text(out, b",\"group\":", self.group);
+        out.extend_from_slice(self.place.as_bytes());
         out.extend_from_slice(b",\"client\":\"");
-        json::ip(out, self.client);
-        out.extend_from_slice(b"\",\"peer\":\"");
-        json::socket(out, self.peer);
-        out.extend_from_slice(b"\",\"port\":");
-        json::number(out, self.port.into());
-        self.write_request(out);
+        self.write_client(out);
+        out.push(b'"');
+        out.extend_from_slice(self.peer.ends.as_bytes());
+        raw(out, b",\"method\":\"", self.method);
+        raw(out, b",\"host\":\"", self.host);
+        raw(out, b",\"path\":\"", self.path);
+        name(out, b",\"protocol\":\"", self.protocol);
+        out.extend_from_slice(self.peer.tls.as_bytes());
         out.extend_from_slice(b",\"status\":");
         json::number(out, self.status.into());
         if let Some(fault) = &self.fault {
@@ -191,40 +225,37 @@ impl RequestLine<'_> {
         out.extend_from_slice(b",\"sent\":");
         json::number(out, self.sent);
         time(out, b",\"ms\":", self.took);
-        text(out, b",\"tunnel\":", self.tunnel);
-        text(out, b",\"ended\":", self.ended);
-        text(out, b",\"sticky\":", self.sticky);
-        for (n, attempt) in self.attempts.iter().enumerate() {
-            out.extend_from_slice(if n == 0 { b",\"attempts\":[" } else { b"," });
-            attempt.write(out);
-        }
-        out.extend_from_slice(if self.attempts.is_empty() { b"}" } else { b"]}" });
+        name(out, b",\"tunnel\":\"", self.tunnel);
+        name(out, b",\"ended\":\"", self.ended);
+        name(out, b",\"sticky\":\"", self.sticky);
+        self.write_attempts(out);
+        out.push(b'}');
     }
 
-    fn write_request(&self, out: &mut Vec<u8>) {
-        let fields: [(&[u8], _); 3] = [
-            (b",\"method\":", self.method),
-            (b",\"host\":", self.host),
-            (b",\"path\":", self.path),
-        ];
-        for (key, value) in fields {
-            let Some(value) = value else { continue };
-            out.extend_from_slice(key);
-            if !json::plain(out, value.0) {
-                json::string(out, &value.of());
-            }
+    fn write_client(&self, out: &mut Vec<u8>) {
+        match self.client {
+            None => out.extend_from_slice(self.peer.ip.as_bytes()),
+            Some(client) => json::ip(out, client),
         }
-        text(out, b",\"protocol\":", self.protocol);
-        let Some(tls) = &self.tls else { return };
-        text(out, b",\"tls\":{\"version\":", Some(tls.version));
-        text(out, b",\"cipher\":", Some(tls.cipher));
-        text(out, b",\"name\":", tls.name);
-        out.push(b'}');
+    }
+
+    fn write_attempts(&self, out: &mut Vec<u8>) {
+        if self.earlier.is_empty() && self.last.is_none() {
+            return;
+        }
+        out.extend_from_slice(b",\"attempts\":[");
+        for (n, attempt) in self.earlier.iter().chain(&self.last).enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            attempt.write(out);
+        }
+        out.push(b']');
     }
 
     /// As Apache and nginx write it, without a line end.
     pub(crate) fn write_combined(&self, out: &mut Vec<u8>, clock: &mut Clock, more: Combined<'_>) {
-        json::ip(out, self.client);
+        self.write_client(out);
         out.extend_from_slice(b" - - [");
         clock.set(self.time);
         out.extend_from_slice(clock.combined.as_bytes());
@@ -275,15 +306,15 @@ fn as_nginx(out: &mut Vec<u8>, bytes: &[u8]) {
 
 impl FaultLine<'_> {
     fn write(&self, out: &mut Vec<u8>) {
-        text(out, b",\"cause\":", Some(self.cause));
-        text(out, b",\"phase\":", Some(self.phase));
-        text(out, b",\"detail\":", Some(&*self.detail).filter(|detail| !detail.is_empty()));
+        name(out, b",\"cause\":\"", Some(self.cause));
+        name(out, b",\"phase\":\"", Some(self.phase));
+        text(out, b",\"detail\":\"", Some(&*self.detail).filter(|detail| !detail.is_empty()));
     }
 }
 
 impl AttemptLine<'_> {
     fn write(&self, out: &mut Vec<u8>) {
-        text(out, b"{\"backend\":", Some(self.backend));
+        text(out, b"{\"backend\":\"", Some(self.backend));
         if let Some(status) = self.status {
             out.extend_from_slice(b",\"status\":");
             json::number(out, status.into());
@@ -298,16 +329,37 @@ impl AttemptLine<'_> {
     }
 }
 
-/// A text that is known, behind `key`.
-fn text(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
+/// A text that is known, behind `key`, which ends with the opening quote.
+fn text<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: Option<&str>) {
     if let Some(value) = value {
         out.extend_from_slice(key);
         json::string(out, value);
+        out.push(b'"');
     }
 }
 
-/// A time that is known likewise.
-fn time(out: &mut Vec<u8>, key: &[u8], took: Option<Duration>) {
+/// A name of ours likewise: there is nothing in it that JSON would not take.
+fn name<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: Option<&'static str>) {
+    if let Some(value) = value {
+        out.extend_from_slice(key);
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
+    }
+}
+
+/// Bytes of the network likewise.
+fn raw<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: Option<Text<'_>>) {
+    if let Some(value) = value {
+        out.extend_from_slice(key);
+        if !json::plain(out, value.0) {
+            json::string(out, &value.of());
+        }
+        out.push(b'"');
+    }
+}
+
+/// A time that is known, behind `key`.
+fn time<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], took: Option<Micros>) {
     if let Some(took) = took {
         out.extend_from_slice(key);
         json::millis(out, took);
@@ -339,150 +391,4 @@ impl Clock {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn line() -> RequestLine<'static> {
-        RequestLine {
-            time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_050),
-            request_id: RequestId::Made(0x17),
-            trace_id: None,
-            generation: 3,
-            game: Some("youxia"),
-            listener: None,
-            rule: None,
-            group: None,
-            client: [10, 0, 0, 1].into(),
-            peer: ([127, 0, 0, 1], 5000).into(),
-            port: 8030,
-            method: Some(Text(b"GET")),
-            host: None,
-            path: Some(Text(b"/\x1b[2J\xff\"")),
-            protocol: Some("HTTP/1.1"),
-            tls: None,
-            status: 502,
-            fault: Some(FaultLine { cause: "dns", phase: "connect", detail: "".into() }),
-            received: 0,
-            sent: 17,
-            took: Some(Duration::from_micros(1234)),
-            tunnel: None,
-            ended: None,
-            sticky: None,
-            attempts: vec![AttemptLine {
-                backend: "b",
-                status: None,
-                fault: None,
-                connect_ms: Some(Duration::from_millis(2)),
-                header_ms: None,
-                took: Duration::from_millis(3),
-            }],
-        }
-    }
-
-    fn read(line: &RequestLine<'_>) -> Value {
-        let json = line.json();
-        assert!(json.bytes().all(|byte| (b' '..0x7f).contains(&byte)), "{json}");
-        let value: Value = serde_json::from_str(&json).unwrap();
-        // No key stands there twice, and nothing is spaced or spelled otherwise.
-        assert_eq!(value.to_string().len(), json.len(), "{json}");
-        value
-    }
-
-    #[test]
-    fn a_line_is_one_json_object_without_what_is_not_known() {
-        let expected = json!({
-            "time": "2027-01-15T08:00:00.050Z", "request_id": "0000000000000017", "generation": 3,
-            "game": "youxia", "client": "10.0.0.1", "peer": "127.0.0.1:5000", "port": 8030,
-            "method": "GET", "path": r#"/\x1b[2J\xff\""#, "protocol": "HTTP/1.1", "status": 502,
-            "cause": "dns", "phase": "connect", "received": 0, "sent": 17, "ms": 1.234,
-            "attempts": [{ "backend": "b", "connect_ms": 2.0, "ms": 3.0 }],
-        });
-        assert_eq!(read(&line()), expected);
-    }
-
-    #[test]
-    fn a_line_has_all_that_is_known() {
-        let fault =
-            || Some(FaultLine { cause: "tls_handshake", phase: "connect", detail: "a\"b".into() });
-        let attempt = || AttemptLine {
-            backend: "b",
-            status: Some(503),
-            fault: fault(),
-            connect_ms: None,
-            header_ms: Some(Duration::from_micros(1)),
-            took: Duration::from_secs(60),
-        };
-        let tls = TlsLine { version: "TLSv1.3", cipher: "X", name: Some("a.test") };
-        let whole = RequestLine {
-            request_id: RequestId::Given("a-b~c"),
-            trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
-            listener: Some("*.a.test"),
-            rule: Some("/x/"),
-            group: Some("web"),
-            host: Some(Text(b"a.test:8030")),
-            tls: Some(tls),
-            fault: fault(),
-            tunnel: Some("closed"),
-            ended: Some("client"),
-            sticky: Some("kept"),
-            attempts: vec![attempt(), attempt()],
-            took: None,
-            ..line()
-        };
-        let told = json!({ "backend": "b", "status": 503, "cause": "tls_handshake",
-            "phase": "connect", "detail": "a\"b", "header_ms": 0.001, "ms": 60000.0 });
-        let expected = json!({
-            "time": "2027-01-15T08:00:00.050Z", "request_id": "a-b~c",
-            "trace_id": "0af7651916cd43dd8448eb211c80319c", "generation": 3, "game": "youxia",
-            "listener": "*.a.test", "rule": "/x/", "group": "web", "client": "10.0.0.1",
-            "peer": "127.0.0.1:5000", "port": 8030, "method": "GET", "host": "a.test:8030",
-            "path": r#"/\x1b[2J\xff\""#, "protocol": "HTTP/1.1",
-            "tls": { "version": "TLSv1.3", "cipher": "X", "name": "a.test" }, "status": 502,
-            "cause": "tls_handshake", "phase": "connect", "detail": "a\"b", "received": 0,
-            "sent": 17, "tunnel": "closed", "ended": "client", "sticky": "kept",
-            "attempts": [told, told],
-        });
-        assert_eq!(read(&whole), expected);
-    }
-
-    #[test]
-    fn the_combined_format_is_nginxs() {
-        let combined = |line: &RequestLine<'_>, more| {
-            let mut out = Vec::new();
-            line.write_combined(&mut out, &mut Clock::default(), more);
-            String::from_utf8(out).unwrap()
-        };
-        let more = Combined {
-            target: b"/\x1b\"\\\xff?a=b c",
-            referer: None,
-            user_agent: Some(b"x\" 200 0 \"\n"),
-        };
-        assert_eq!(
-            combined(&line(), more),
-            r#"10.0.0.1 - - [15/Jan/2027:08:00:00 +0000] "GET /\x1B\x22\x5C\xFF?a=b c HTTP/1.1" 502 17 "-" "x\x22 200 0 \x22\x0A""#
-        );
-        let refused = RequestLine { method: None, protocol: None, status: 400, ..line() };
-        assert_eq!(
-            combined(&refused, Combined::default()),
-            r#"10.0.0.1 - - [15/Jan/2027:08:00:00 +0000] "-" 400 17 "-" "-""#
-        );
-    }
-
-    #[test]
-    fn a_clock_goes_on() {
-        let mut clock = Clock::default();
-        for (millis, shown) in [(0, "1970-01-01T00:00:00."), (1001, "1970-01-01T00:00:01.")] {
-            let fraction = clock.set(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
-            assert_eq!((clock.time.as_str(), u64::from(fraction)), (shown, millis % 1000));
-        }
-    }
-
-    #[test]
-    fn an_id_is_shown_as_it_is_sent() {
-        for id in [RequestId::Made(0x1f), RequestId::Made(u64::MAX), RequestId::Given("Root=1-a")] {
-            assert_eq!(id.with_bytes(<[u8]>::to_vec), id.to_string().into_bytes());
-        }
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub mod counts;
+pub(crate) mod digits;
 pub(crate) mod failures;
 mod json;
 pub(crate) mod level;

@@ -71,6 +71,8 @@ fn every_request_has_a_line_also_those_that_were_none() {
         (&post["tls"]["name"], &post["attempts"][0]["status"]),
         (&"a.test".into(), &200.into())
     );
+    // They began and ended together.
+    assert_eq!(post["attempts"][0]["ms"], post["ms"]);
     assert!(post["ms"].as_f64().unwrap() > 0.0 && post["peer"].as_str().unwrap().len() > 10);
     assert_eq!(some(gone, ["status", "rule", "group", "sent"]), ["410", "/gone/", "null", "4"]);
     assert_eq!(
@@ -335,6 +337,29 @@ fn a_trusted_peer_names_its_requests() {
     site.lockgate.wait_for_log(&["request_id=mine~1", "connect_refused"]);
     let told = site.lockgate.run(&["why", "mine~1"]).expect(0).stdout;
     assert!(told.starts_with("request mine~1 at "), "{told}");
+}
+
+#[test]
+fn a_line_tells_the_client_from_the_peer() {
+    let b1 = Backend::named("B1");
+    let trusting = "trusted_proxies = [\"127.0.0.1\"]";
+    let mut site = logged(Site::http().listener(trusting).backend(&b1)).start();
+    let ask = |method: &str| {
+        site.request(format!(
+            "{method} / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 2001:db8::1\r\n\r\n"
+        ))
+    };
+    ask("GET").expect(200);
+    // Found is its listener, but no rule of it.
+    ask("TRACE").expect(405);
+    assert_eq!(site.lockgate.terminate(), 0);
+    let [get, trace] = &wait_for(&site.lockgate, "access.log", 2)[..] else { panic!() };
+    for line in [get, trace] {
+        assert_eq!(some(line, ["client", "game"]), ["2001:db8::1", "game"]);
+        assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+    }
+    assert_eq!(some(get, ["listener", "rule", "group"]), ["a.test", "/", "web"]);
+    assert_eq!(some(trace, ["listener", "rule", "group"]), ["a.test", "null", "null"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::proxy::tail::{Readers, Seen};
 use crate::telemetry::access::{AccessBuffer, Format};
-use crate::telemetry::line::{RequestId, RequestLine};
+use crate::telemetry::line::{PeerText, RequestId, RequestLine, place};
 
 /// What is kept for it while the tunnel lives: enough to find its first line by,
 /// which has the rest. A tunnel lives for hours: who will want to know of its end is
@@ -24,7 +24,8 @@ pub(in crate::proxy) struct Told {
     pub(in crate::proxy) group: Arc<str>,
     /// The beginning of the path, for who reads along.
     pub(in crate::proxy) path: Box<[u8]>,
-    pub(in crate::proxy) client: IpAddr,
+    /// If not the peer.
+    pub(in crate::proxy) client: Option<IpAddr>,
     pub(in crate::proxy) peer: SocketAddr,
     pub(in crate::proxy) port: u16,
     pub(in crate::proxy) since: Instant,
@@ -97,27 +98,23 @@ impl Told {
             },
             trace_id: None,
             generation: self.generation,
-            game: Some(&self.game),
-            listener: None,
-            rule: None,
-            group: Some(&self.group),
+            place: &place(&self.game, None, None, Some(&self.group)),
             client: self.client,
-            peer: self.peer,
-            port: self.port,
+            peer: &PeerText::new(self.peer, self.port, None),
             method: None,
             host: None,
             path: None,
             protocol: None,
-            tls: None,
             status: 101,
             fault: None,
             received,
             sent,
-            took: Some(self.since.elapsed()),
+            took: Some(self.since.elapsed().into()),
             tunnel: Some("closed"),
             ended: Some(ending.name()),
             sticky: None,
-            attempts: Vec::new(),
+            earlier: Vec::new(),
+            last: None,
         };
         self.access.write(|format, out, clock| {
             // The combined format has no word for it.
