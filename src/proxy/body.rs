@@ -4,15 +4,17 @@
 //! client). It never holds more than one buffer of the body: what the sink does
 //! not take is not read from the source.
 
+mod error;
+mod splice;
+
 use std::io;
 use std::task::{Context, Poll};
 
+pub(super) use self::error::PumpError;
+use self::splice::Pipe;
 use super::buffer::{Buffer, FieldList, SMALL};
-use super::splice::{self, Pipe};
 use super::tcp::Tcp;
-use crate::http1::{
-    self, BodyDecoder, BodyError, HeadError, HeadLimits, LAST_CHUNK, Step, chunk_prefix,
-};
+use crate::http1::{self, BodyDecoder, HeadLimits, LAST_CHUNK, Step, chunk_prefix};
 
 /// Up to this size content is copied behind the head or other small pieces and
 /// leaves with them in one write; larger pieces are written from where they lie.
@@ -98,21 +100,6 @@ pub(super) enum Framing {
 pub(super) enum Waiting {
     Source,
     Sink,
-}
-
-/// Why a body did not arrive whole.
-#[derive(Debug)]
-pub(super) enum PumpError {
-    /// Reading failed.
-    Source(io::Error),
-    /// The source ended before the body did.
-    Truncated,
-    /// The source's framing is wrong.
-    Malformed(&'static str),
-    /// More than the limit.
-    TooLarge,
-    /// Writing failed.
-    Sink(io::Error),
 }
 
 /// See the module.
@@ -406,59 +393,6 @@ impl Pump {
         }
     }
 
-    /// Moves a piece of a large body past us, where both ends are plain sockets.
-    /// `None`: it is to be copied.
-    fn poll_splice(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &impl Source,
-        sink: &impl Sink,
-    ) -> Option<Poll<Result<(), PumpError>>> {
-        if self.pipe.is_none() {
-            let left = self.decoder.remaining().filter(|left| *left >= splice::LEAST)?;
-            let (from, _) = (source.plain()?, sink.plain()?);
-            if self.framing != Framing::Plain || !self.out.is_empty() || self.kept.is_some() {
-                return None;
-            }
-            // Whoever waits holds no buffer.
-            self.out = Buffer::none();
-            let mut pipe = Pipe::take()?;
-            match pipe.poll_fill(cx, from, left) {
-                Poll::Pending => {
-                    self.waiting = Waiting::Source;
-                    return Some(Poll::Pending);
-                }
-                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(PumpError::Truncated))),
-                Poll::Ready(Ok(n)) => {
-                    self.decoder.skip(n as u64);
-                    self.content += n as u64;
-                    self.pipe = Some(pipe);
-                }
-                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(PumpError::Source(error)))),
-            }
-            if self.content > self.limit {
-                return Some(Poll::Ready(Err(PumpError::TooLarge)));
-            }
-        }
-        self.moved = true;
-        // Without a sink any more it is thrown away with the pipe.
-        while let (Some(pipe), Some(to)) = (&mut self.pipe, sink.plain()) {
-            match pipe.poll_empty(cx, to) {
-                Poll::Pending => {
-                    self.waiting = Waiting::Sink;
-                    return Some(Poll::Pending);
-                }
-                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(PumpError::Sink(error)))),
-                Poll::Ready(Ok(_)) => self.sent = true,
-            }
-            if pipe.is_empty() {
-                break;
-            }
-        }
-        self.pipe = None;
-        Some(Poll::Ready(Ok(())))
-    }
-
     /// The source's input holds nothing usable: send what there is, then read.
     fn poll_more(
         &mut self,
@@ -538,24 +472,5 @@ impl Pump {
         }
         self.trailers = Some(lines);
         Ok(())
-    }
-}
-
-impl From<BodyError> for PumpError {
-    fn from(error: BodyError) -> PumpError {
-        match error {
-            BodyError::Truncated => PumpError::Truncated,
-            BodyError::TrailersTooLarge => PumpError::Malformed("trailer section too large"),
-            BodyError::Chunk(reason) => PumpError::Malformed(reason),
-        }
-    }
-}
-
-impl From<HeadError> for PumpError {
-    fn from(error: HeadError) -> PumpError {
-        match error {
-            HeadError::Malformed(reason) => PumpError::Malformed(reason),
-            _ => PumpError::Malformed("trailer section too large"),
-        }
     }
 }

@@ -54,7 +54,6 @@ mod headers;
 mod in_flight;
 mod message;
 mod players;
-mod splice;
 mod tcp;
 mod thread;
 mod tunnel;

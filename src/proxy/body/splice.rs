@@ -10,10 +10,12 @@ use std::task::{Context, Poll};
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
-use super::tcp::Tcp;
+use super::{Framing, Pump, PumpError, Sink, Source, Waiting};
+use crate::proxy::buffer::Buffer;
+use crate::proxy::tcp::Tcp;
 
 /// A body with less than this to come is copied: its pieces are few.
-pub(super) const LEAST: u64 = 128 * 1024;
+const LEAST: u64 = 128 * 1024;
 /// Of a pipe. Linux lets every user have pipes of this size (`pipe-max-size`)
 /// until all of his together have 64 MiB (`pipe-user-pages-soft`).
 const SIZE: usize = 1024 * 1024;
@@ -53,7 +55,7 @@ pub(super) struct Pipe {
 
 impl Pipe {
     /// An empty one; `None`: there is none to be had.
-    pub(super) fn take() -> Option<Pipe> {
+    fn take() -> Option<Pipe> {
         let ends = match IDLE.with_borrow_mut(Vec::pop) {
             Some(ends) => ends,
             None => make()?,
@@ -61,13 +63,13 @@ impl Pipe {
         Some(Pipe { ends: Some(ends), held: 0 })
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.held == 0
     }
 
     /// Moves up to `most` bytes from the socket into the pipe, which is empty.
     /// `Ready(0)`: nothing more comes.
-    pub(super) fn poll_fill(
+    fn poll_fill(
         &mut self,
         task: &mut Context<'_>,
         from: &Tcp,
@@ -85,11 +87,7 @@ impl Pipe {
     }
 
     /// Moves what is in the pipe into the socket, as much as that takes.
-    pub(super) fn poll_empty(
-        &mut self,
-        task: &mut Context<'_>,
-        to: &Tcp,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_empty(&mut self, task: &mut Context<'_>, to: &Tcp) -> Poll<io::Result<usize>> {
         let Some(ends) = &self.ends else { return Poll::Ready(Ok(0)) };
         let held = self.held;
         let moved = to.poll_give(task, || {
@@ -137,6 +135,61 @@ fn pipe() -> Option<Ends> {
     // A small one would cost more calls than copies: then there is none.
     fcntl_setpipe_size(&ends.write, SIZE).ok()?;
     Some(ends)
+}
+
+impl Pump {
+    /// Moves a piece of a large body past us, where both ends are plain sockets.
+    /// `None`: it is to be copied.
+    pub(super) fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &impl Source,
+        sink: &impl Sink,
+    ) -> Option<Poll<Result<(), PumpError>>> {
+        if self.pipe.is_none() {
+            let left = self.decoder.remaining().filter(|left| *left >= LEAST)?;
+            let (from, _) = (source.plain()?, sink.plain()?);
+            if self.framing != Framing::Plain || !self.out.is_empty() || self.kept.is_some() {
+                return None;
+            }
+            // Whoever waits holds no buffer.
+            self.out = Buffer::none();
+            let mut pipe = Pipe::take()?;
+            match pipe.poll_fill(cx, from, left) {
+                Poll::Pending => {
+                    self.waiting = Waiting::Source;
+                    return Some(Poll::Pending);
+                }
+                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(PumpError::Truncated))),
+                Poll::Ready(Ok(n)) => {
+                    self.decoder.skip(n as u64);
+                    self.content += n as u64;
+                    self.pipe = Some(pipe);
+                }
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(PumpError::Source(error)))),
+            }
+            if self.content > self.limit {
+                return Some(Poll::Ready(Err(PumpError::TooLarge)));
+            }
+        }
+        self.moved = true;
+        // Without a sink any more it is thrown away with the pipe.
+        while let (Some(pipe), Some(to)) = (&mut self.pipe, sink.plain()) {
+            match pipe.poll_empty(cx, to) {
+                Poll::Pending => {
+                    self.waiting = Waiting::Sink;
+                    return Some(Poll::Pending);
+                }
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(PumpError::Sink(error)))),
+                Poll::Ready(Ok(_)) => self.sent = true,
+            }
+            if pipe.is_empty() {
+                break;
+            }
+        }
+        self.pipe = None;
+        Some(Poll::Ready(Ok(())))
+    }
 }
 
 #[cfg(test)]
