@@ -45,7 +45,7 @@ impl Span {
 }
 
 /// One field line (RFC 9110 5, RFC 9112 5).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Field {
     /// The field name as sent.
     pub name: Span,
@@ -152,6 +152,7 @@ impl Known {
     ///
     /// Length and first letter leave at most two candidates, so that most names cost one jump and
     /// no comparison.
+    #[inline]
     pub fn of(name: &[u8]) -> Self {
         let Some(first) = name.first() else { return Self::Other };
         match (name.len(), first | 0x20) {
@@ -175,20 +176,14 @@ impl Known {
             (14, b'c') => Self::ContentLength.named(name, b"content-length"),
             (5, b'x') => Self::XAccel.named(name, b"x-pad"),
             (15..=18, b'x') if name.get(2).is_some_and(|letter| letter | 0x20 == b'a') => {
-                let accel = ["redirect", "expires", "charset", "buffering", "limit-rate"];
-                let (prefix, rest) = name.split_at_checked(8).unwrap_or_default();
-                let same = |word: &&str| rest.eq_ignore_ascii_case(word.as_bytes());
-                match prefix.eq_ignore_ascii_case(b"x-accel-") && accel.iter().any(same) {
-                    true => Self::XAccel,
-                    false => Self::Other,
-                }
+                accel(name)
             }
             (15, b'x') => Self::XForwardedFor.named(name, b"x-forwarded-for"),
             (16, b'p') => Self::ProxyConnection.named(name, b"proxy-connection"),
-            (16, b'x') => match Self::XForwardedHost.named(name, b"x-forwarded-host") {
-                Self::Other => Self::XForwardedPort.named(name, b"x-forwarded-port"),
-                known => known,
-            },
+            (16, b'x') if name.get(12).is_some_and(|letter| letter | 0x20 == b'h') => {
+                Self::XForwardedHost.named(name, b"x-forwarded-host")
+            }
+            (16, b'x') => Self::XForwardedPort.named(name, b"x-forwarded-port"),
             (17, b't') => Self::TransferEncoding.named(name, b"transfer-encoding"),
             (17, b'x') => Self::XForwardedProto.named(name, b"x-forwarded-proto"),
             (18, b'p') => Self::ProxyAuthenticate.named(name, b"proxy-authenticate"),
@@ -212,7 +207,7 @@ impl Known {
         };
         match name.first_chunk() {
             Some(name) if differs(name) == 0 => self,
-            _ if self.has_shadow() && shadows(name, canonical) => Self::Shadow,
+            _ if self.has_shadow() => resembling(name, canonical),
             _ => Self::Other,
         }
     }
@@ -273,12 +268,28 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Equal but for case and for what stands where `canonical` has its dashes. Gateways differ in
-/// what they read as a dash (`_` always, any punctuation sometimes), so all of it counts.
+/// What a name is that is as long as `canonical` but not the same: a shadow where it is equal but
+/// for case and for what stands where `canonical` has its dashes. Gateways differ in what they read
+/// as a dash (`_` always, any punctuation sometimes), so all of it counts.
 #[cold]
-fn shadows(name: &[u8], canonical: &[u8]) -> bool {
-    name.len() == canonical.len()
-        && name.iter().zip(canonical).all(|(byte, &want)| {
-            byte.to_ascii_lowercase() == want || (want == b'-' && !byte.is_ascii_alphanumeric())
-        })
+fn resembling(name: &[u8], canonical: &[u8]) -> Known {
+    let same = |(byte, &want): (&u8, &u8)| {
+        byte.to_ascii_lowercase() == want || (want == b'-' && !byte.is_ascii_alphanumeric())
+    };
+    match name.len() == canonical.len() && name.iter().zip(canonical).all(same) {
+        true => Known::Shadow,
+        false => Known::Other,
+    }
+}
+
+/// Whether a name is one of those that begin with `X-Accel-`.
+#[cold]
+fn accel(name: &[u8]) -> Known {
+    const WORDS: [&[u8]; 5] = [b"redirect", b"expires", b"charset", b"buffering", b"limit-rate"];
+    let (prefix, rest) = name.split_at_checked(8).unwrap_or_default();
+    let same = |word: &&[u8]| rest.eq_ignore_ascii_case(word);
+    match prefix.eq_ignore_ascii_case(b"x-accel-") && WORDS.iter().any(same) {
+        true => Known::XAccel,
+        false => Known::Other,
+    }
 }

@@ -1,11 +1,11 @@
-//! Heads: the vocabulary of requests and responses, and the pass over field lines both share.
+//! Heads: the vocabulary of requests and responses, and what the fields of both say of framing.
 
 use std::fmt;
 
 use super::fields::{Field, Known, Span, elements, trim};
 
-pub use super::request::{judge_request, parse_request};
-pub use super::response::parse_response;
+pub use super::request::{judge_request, parse_request, receive_request};
+pub use super::response::{parse_response, receive_response};
 pub use super::scan::Scan;
 pub use super::trailers::{parse_trailers, trailer_allowed};
 
@@ -142,7 +142,7 @@ pub enum RequestFraming {
 }
 
 /// A request's head.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RequestHead {
     /// The method.
     pub method: Method,
@@ -184,7 +184,7 @@ pub enum ResponseFraming {
 }
 
 /// A response's head.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ResponseHead {
     /// The status code, 100 to 599.
     pub status: u16,
@@ -213,6 +213,14 @@ pub fn is_nominated(head: &[u8], fields: &[Field], name: &[u8]) -> bool {
         .filter(|field| field.known == Known::Connection)
         .flat_map(|field| elements(field.value.of(head)))
         .any(|element| element.eq_ignore_ascii_case(name))
+}
+
+/// Refuses bytes behind the position where the head or trailer section ended.
+pub(super) fn check_end(head: &[u8], end: usize) -> Result<(), HeadError> {
+    match end == head.len() {
+        true => Ok(()),
+        false => Err(HeadError::Malformed("bytes after the head")),
+    }
 }
 
 /// What the field lines say of framing and persistence, in either direction.
@@ -278,6 +286,15 @@ impl Wire {
     }
 
     fn connection(&mut self, value: &[u8]) {
+        // Nearly all are written so.
+        match value {
+            b"keep-alive" => self.keep_alive = true,
+            b"close" => self.close = true,
+            _ => self.options(value),
+        }
+    }
+
+    fn options(&mut self, value: &[u8]) {
         for option in elements(value) {
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;

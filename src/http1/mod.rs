@@ -5,11 +5,13 @@
 //!
 //! A message goes through it in this order:
 //!
-//! 1. [`Scan`] finds where the head ends, however the bytes were split into reads, and refuses
-//!    early what is too large or can never become a head;
-//! 2. [`parse_request`] or [`parse_response`] reads the delimited head in one pass: its lines as
-//!    [`Field`]s (ranges into the head, nothing copied) and what they mean: framing, persistence,
-//!    host;
+//! 1. [`receive_request`] or [`receive_response`] is asked after every read. A good head that is
+//!    there as a whole is read in one pass: its lines as [`Field`]s (ranges into the head, nothing
+//!    copied), then what they mean: framing, persistence, host;
+//! 2. any other goes a longer way. [`Scan`] finds where the head ends, however the bytes were split
+//!    into reads, and refuses early what is too large or can never become a head;
+//!    [`parse_request`] or [`parse_response`] then reads it in that same pass, or says what is
+//!    wrong with it;
 //! 3. [`BodyDecoder`] finds the content between the framing bytes, again without copying;
 //! 4. [`parse_trailers`] reads what may follow a chunked body, and [`chunk_prefix`] writes the
 //!    framing of what we send.
@@ -23,6 +25,7 @@ pub mod chunked;
 pub mod fields;
 pub mod head;
 
+mod lines;
 mod request;
 mod response;
 mod scan;
@@ -38,5 +41,5 @@ pub use fields::{Field, Known, Span, may_be_nominated};
 pub use head::{
     HeadError, HeadLimits, Method, RequestFraming, RequestHead, ResponseFraming, ResponseHead,
     Scan, Target, Version, is_nominated, judge_request, parse_request, parse_response,
-    parse_trailers, trailer_allowed,
+    parse_trailers, receive_request, receive_response, trailer_allowed,
 };

@@ -2,12 +2,57 @@
 
 use super::fields::{Field, Known, Span};
 use super::head::{
-    HeadError, HeadLimits, Method, ResponseFraming, ResponseHead, Version, Wire, keep_alive_timeout,
+    HeadError, HeadLimits, Method, ResponseFraming, ResponseHead, Version, Wire, check_end,
+    keep_alive_timeout,
 };
-use super::request::split_first_line;
-use super::trailers::read_fields;
+use super::lines::{check_size, no_line_end, read_fields, text_len};
+use super::scan::Scan;
 
-/// Reads a head that [`Scan`](super::Scan) delimited; `method` is that of the request it answers.
+/// Longest status line; no limit is configured for it.
+pub(super) const MAX_STATUS_LINE: usize = 8 << 10;
+
+/// It is longer than that.
+pub(super) const STATUS_LINE_TOO_LONG: HeadError = HeadError::Malformed("status line too long");
+
+/// Looks at what arrived of a response: everything so far, from the same start each time. `method`
+/// is that of the request it answers.
+///
+/// `Ok(Some(head))`: the head is there, from the first byte. `Ok(None)`: more bytes are needed.
+///
+/// `fields` is emptied first; handing in the same one each time costs no allocation.
+pub fn receive_response(
+    scan: &mut Scan,
+    bytes: &[u8],
+    limits: &HeadLimits,
+    method: Method,
+    fields: &mut Vec<Field>,
+) -> Result<Option<ResponseHead>, HeadError> {
+    if scan.is_unused()
+        && let Some(head) = read_at_once(bytes, limits, method, fields)
+    {
+        return Ok(Some(head));
+    }
+    let Some(range) = scan.advance(bytes, limits)? else { return Ok(None) };
+    parse_response(bytes.get(range).unwrap_or_default(), limits, method, fields).map(Some)
+}
+
+/// A good head that is there as a whole, whatever stands behind it: most are. `None`: it is not, or
+/// [`Scan`] may have to say something first.
+fn read_at_once(
+    bytes: &[u8],
+    limits: &HeadLimits,
+    method: Method,
+    fields: &mut Vec<Field>,
+) -> Option<ResponseHead> {
+    fields.clear();
+    let (line, from) = status_line(bytes).ok()?;
+    let end = read_fields(bytes, from, limits, fields).ok()?;
+    let head = bytes.get(..end)?;
+    check_size(head, from, limits).ok()?;
+    judge(head, line, method, fields).ok()
+}
+
+/// Reads a head that [`Scan`] delimited; `method` is that of the request it answers.
 ///
 /// `fields` is emptied first; handing in the same one each time costs no allocation.
 pub fn parse_response(
@@ -17,11 +62,22 @@ pub fn parse_response(
     fields: &mut Vec<Field>,
 ) -> Result<ResponseHead, HeadError> {
     fields.clear();
-    let len = u32::try_from(head.len()).map_err(|_| HeadError::FieldsTooLarge)?;
-    let (line, section) = split_first_line(head)?;
-    let StatusLine { version, status, reason } = status_line(line)?;
-    read_fields(head, section, limits, fields)?;
+    let (line, from) = status_line(head)?;
+    check_size(head, from, limits)?;
+    let end = read_fields(head, from, limits, fields)?;
+    check_end(head, end)?;
+    judge(head, line, method, fields)
+}
 
+/// What the head means; the bytes of its fields are valid.
+fn judge(
+    head: &[u8],
+    line: StatusLine,
+    method: Method,
+    fields: &[Field],
+) -> Result<ResponseHead, HeadError> {
+    let len = u32::try_from(head.len()).map_err(|_| HeadError::FieldsTooLarge)?;
+    let StatusLine { version, status, reason } = line;
     let mut wire = Wire::default();
     let mut timeout = None;
     let mut has_date = false;
@@ -68,36 +124,39 @@ fn framing(status: u16, method: Method, wire: &Wire) -> ResponseFraming {
     }
 }
 
+#[derive(Clone, Copy)]
 struct StatusLine {
     version: Version,
     status: u16,
     reason: Span,
 }
 
-/// `HTTP-version SP status-code [ SP [ reason-phrase ] ]` (RFC 9112 4; many leave the last SP out).
-fn status_line(line: &[u8]) -> Result<StatusLine, HeadError> {
-    let (version, rest) = line
+/// `HTTP-version SP status-code [ SP [ reason-phrase ] ] CRLF` (RFC 9112 4; many leave the last SP
+/// out) at the start of `head`; with the position behind it.
+fn status_line(head: &[u8]) -> Result<(StatusLine, usize), HeadError> {
+    let (version, rest) = head
         .split_first_chunk::<8>()
         .and_then(|(version, rest)| Some((Version::of(version)?, rest)))
         .ok_or(HeadError::Malformed("invalid version"))?;
-    let (status, reason) = match rest {
-        [b' ', a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', reason @ ..] => {
+    let (status, rest) = match rest {
+        [b' ', a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] => {
             let digit = |byte: &u8| u16::from(byte - b'0');
-            (digit(a) * 100 + digit(b) * 10 + digit(c), reason)
+            (digit(a) * 100 + digit(b) * 10 + digit(c), rest)
         }
         _ => return Err(HeadError::Malformed("invalid status code")),
     };
-    let reason = match reason {
-        [] => reason,
-        [b' ', reason @ ..] if valid_reason(reason) => reason,
+    let rest = match rest {
+        [b' ', rest @ ..] => rest,
+        [] | [b'\r', ..] => rest,
         _ => return Err(HeadError::Malformed("invalid reason phrase")),
     };
-    Ok(StatusLine { version, status, reason: Span::within(line, reason) })
-}
-
-/// `*( HTAB / SP / VCHAR / obs-text )`
-fn valid_reason(reason: &[u8]) -> bool {
-    !reason
-        .iter()
-        .fold(false, |bad, &byte| bad | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
+    let (reason, behind) = rest.split_at_checked(text_len(rest)).unwrap_or_default();
+    let [b'\r', b'\n', next @ ..] = behind else {
+        return Err(no_line_end(behind, "invalid reason phrase"));
+    };
+    if head.len() - behind.len() > MAX_STATUS_LINE {
+        return Err(STATUS_LINE_TOO_LONG);
+    }
+    let line = StatusLine { version, status, reason: Span::within(head, reason) };
+    Ok((line, head.len() - next.len()))
 }

@@ -9,9 +9,7 @@ use memchr::memchr3;
 
 use super::head::{HeadError, HeadLimits};
 use super::request::MAX_METHOD;
-
-/// Longest status line; no limit is configured for it.
-const MAX_STATUS_LINE: usize = 8 << 10;
+use super::response::{MAX_STATUS_LINE, STATUS_LINE_TOO_LONG};
 
 /// Empty lines a client may send before a request (RFC 9112 2.2).
 const MAX_EMPTY_LINES: u8 = 2;
@@ -54,6 +52,11 @@ impl Scan {
         Self { stage: Stage::Protocol, start: 0, pos: 0 }
     }
 
+    /// No byte was looked at yet.
+    pub(super) fn is_unused(&self) -> bool {
+        self.pos == 0
+    }
+
     /// Looks at what is new in `bytes`: everything received so far, from the same start each time.
     ///
     /// `Ok(Some(range))`: the head with its final CRLFCRLF is `bytes[range]`. The range starts
@@ -77,8 +80,8 @@ impl Scan {
                 }
                 Stage::Protocol => self.protocol(bytes)?,
                 Stage::StatusLine => {
-                    const TOO_LONG: HeadError = HeadError::Malformed("status line too long");
-                    self.line(bytes, self.start.saturating_add(MAX_STATUS_LINE), TOO_LONG)?
+                    let end = self.start.saturating_add(MAX_STATUS_LINE);
+                    self.line(bytes, end, STATUS_LINE_TOO_LONG)?
                 }
                 Stage::Fields(section) => {
                     section.advance(bytes, limits.fields_size, limits.fields)?.map(Stage::Found)

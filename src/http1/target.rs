@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 use std::str;
 
 use super::fields::Span;
-use super::head::{HeadError, Method, Target, decimal};
+use super::head::{HeadError, Method, Target};
 
 /// Which form `target` (a range of the request line) has; each form belongs to certain methods.
 pub(super) fn target_form(line: &[u8], target: Span, method: Method) -> Result<Target, HeadError> {
@@ -58,9 +58,9 @@ pub(super) fn valid_host(value: &[u8]) -> bool {
         // `port` starts with the bracket.
         return valid_ipv6(address) && valid_port(port.get(1..).unwrap_or_default());
     }
-    let end = value.iter().position(|&byte| byte == b':').unwrap_or(value.len());
-    let (name, port) = value.split_at_checked(end).unwrap_or_default();
-    !name.is_empty() && valid_name(name) && valid_port(port)
+    let len = name_len(value);
+    let (name, port) = value.split_at_checked(len).unwrap_or_default();
+    !name.is_empty() && valid_port(port)
 }
 
 /// Nothing, or a colon and at most five digits up to 65535.
@@ -68,7 +68,11 @@ fn valid_port(port: &[u8]) -> bool {
     match port {
         [] | [b':'] => true,
         [b':', digits @ ..] => {
-            digits.len() <= 5 && decimal(digits).is_some_and(|port| port <= u64::from(u16::MAX))
+            let add = |number: u32, digit: &u8| {
+                digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
+            };
+            digits.len() <= 5
+                && digits.iter().try_fold(0, add).is_some_and(|port| port <= u32::from(u16::MAX))
         }
         _ => false,
     }
@@ -78,22 +82,21 @@ fn valid_ipv6(address: &[u8]) -> bool {
     str::from_utf8(address).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-/// `reg-name` (RFC 3986 3.2.2), which IPv4 addresses are too; no comma, which would make two hosts
-/// of one for whoever reads lists.
-fn valid_name(name: &[u8]) -> bool {
-    if name.iter().all(|&byte| is_name_byte(byte)) {
-        return true;
-    }
-    let mut rest = name;
+/// Bytes before the first that can't be in a `reg-name` (RFC 3986 3.2.2), which IPv4 addresses are
+/// too; no comma, which would make two hosts of one for whoever reads lists.
+fn name_len(value: &[u8]) -> usize {
+    let mut rest = value;
     loop {
-        rest = match rest {
-            [] => return true,
-            [byte, rest @ ..] if is_name_byte(*byte) => rest,
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                rest
+        let plain = rest.iter().position(|&byte| !is_name_byte(byte)).unwrap_or(rest.len());
+        rest = rest.get(plain..).unwrap_or_default();
+        match rest {
+            [b'%', high, low, behind @ ..]
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                rest = behind;
             }
-            _ => return false,
-        };
+            _ => return value.len() - rest.len(),
+        }
     }
 }
 

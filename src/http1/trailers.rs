@@ -1,12 +1,8 @@
-//! Sections of field lines: how they are split, and which fields may stand behind a body.
+//! Trailers: how they are read, and which fields may stand behind a body.
 
-use httparse::{EMPTY_HEADER, Error, Header, Status, parse_headers};
-
-use super::fields::{Field, Known, Span};
-use super::head::{HeadError, HeadLimits};
-
-/// Fields split without an allocation; nearly no head has more.
-const FEW: usize = 32;
+use super::fields::{Field, Known};
+use super::head::{HeadError, HeadLimits, check_end};
+use super::lines::{check_size, read_fields};
 
 /// Reads a trailer section, field lines and final CRLF, that a
 /// [`BodyDecoder`](super::BodyDecoder) delimited (RFC 9112 7.1.2).
@@ -16,7 +12,9 @@ pub fn parse_trailers(
     fields: &mut Vec<Field>,
 ) -> Result<(), HeadError> {
     fields.clear();
-    read_fields(section, section, limits, fields)
+    check_size(section, 0, limits)?;
+    let end = read_fields(section, 0, limits, fields)?;
+    check_end(section, end)
 }
 
 /// Whether a trailer field may travel on (RFC 9110 6.5.1).
@@ -67,80 +65,4 @@ pub fn trailer_allowed(name: &[u8], known: Known) -> bool {
     known == Known::Other
         && !REFUSED.iter().any(|refused| name.eq_ignore_ascii_case(refused))
         && !REFUSED_PREFIXES.iter().any(|prefix| has_prefix(prefix))
-}
-
-/// Splits `section`, the tail of `whole` from the first field line to the final CRLF, and adds its
-/// fields to `fields`; their ranges are those in `whole`.
-pub(super) fn read_fields(
-    whole: &[u8],
-    section: &[u8],
-    limits: &HeadLimits,
-    fields: &mut Vec<Field>,
-) -> Result<(), HeadError> {
-    check_size(whole, section, limits)?;
-    let mut few = [EMPTY_HEADER; FEW];
-    let room = few.get_mut(..limits.fields.min(FEW)).unwrap_or_default();
-    match parse_headers(section, room) {
-        Err(Error::TooManyHeaders) if limits.fields > FEW => {
-            let mut many = vec![EMPTY_HEADER; limits.fields];
-            let parsed = parse_headers(section, &mut many);
-            collect(whole, section, parsed, fields)
-        }
-        parsed => collect(whole, section, parsed, fields),
-    }
-}
-
-/// Whether `section`, the tail of `whole`, is small enough to be read.
-pub(super) fn check_size(
-    whole: &[u8],
-    section: &[u8],
-    limits: &HeadLimits,
-) -> Result<(), HeadError> {
-    if section.len().saturating_sub(2) > limits.fields_size || u32::try_from(whole.len()).is_err() {
-        return Err(HeadError::FieldsTooLarge);
-    }
-    Ok(())
-}
-
-/// What the tokeniser found, as ranges, with a second look at what it lets pass: it takes a bare LF
-/// for a line end.
-fn collect(
-    whole: &[u8],
-    section: &[u8],
-    parsed: httparse::Result<(usize, &[Header<'_>])>,
-    fields: &mut Vec<Field>,
-) -> Result<(), HeadError> {
-    let headers = match parsed {
-        Ok(Status::Complete((len, headers))) if len == section.len() => headers,
-        Ok(Status::Complete(_)) => return Err(HeadError::Malformed("bytes after the head")),
-        Ok(Status::Partial) => return Err(HeadError::Malformed("incomplete head")),
-        Err(Error::TooManyHeaders) => return Err(HeadError::TooManyFields),
-        Err(Error::HeaderName) => return Err(HeadError::Malformed("invalid field name")),
-        Err(Error::HeaderValue) => return Err(HeadError::Malformed("invalid field value")),
-        Err(_) => return Err(HeadError::Malformed("invalid field line")),
-    };
-    let (mut end, mut strict) = (0, true);
-    fields.extend(headers.iter().map(|header| {
-        let name = Span::within(whole, header.name.as_bytes());
-        let value = Span::within(whole, header.value);
-        end = line_end(whole, value.end).unwrap_or_default();
-        strict &= end != 0;
-        Field { name, value, end, known: Known::of(header.name.as_bytes()) }
-    }));
-    // What is left is the empty line.
-    let rest = match headers {
-        [] => section,
-        [..] => whole.get(end as usize..).unwrap_or_default(),
-    };
-    if strict && rest == b"\r\n" { Ok(()) } else { Err(HeadError::Malformed("bare LF")) }
-}
-
-/// One past the CRLF that follows position `from`, with nothing but whitespace before it.
-fn line_end(whole: &[u8], from: u32) -> Option<u32> {
-    let rest = whole.get(from as usize..)?;
-    if rest.starts_with(b"\r\n") {
-        return from.checked_add(2);
-    }
-    let blank = rest.iter().position(|&byte| byte != b' ' && byte != b'\t')?;
-    rest.get(blank..)?.starts_with(b"\r\n").then_some(from + u32::try_from(blank).ok()? + 2)
 }

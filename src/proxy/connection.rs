@@ -25,7 +25,7 @@ use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::config::Limits;
 use crate::http1::{
-    HeadError, HeadLimits, Method, RequestFraming, ResponseFraming, Scan, Version, parse_request,
+    HeadError, HeadLimits, Method, RequestFraming, ResponseFraming, Scan, Version, receive_request,
 };
 use crate::state::Listener;
 use crate::telemetry::line::RequestId;
@@ -216,11 +216,12 @@ async fn read_head(
     let limits =
         HeadLimits { target: limits.uri, fields_size: limits.header_size, fields: limits.headers };
     let mut scan = Scan::request();
+    let mut fields = FieldList::take();
     let found = poll_fn(|task| {
         loop {
-            match scan.advance(client.conn.input(), &limits) {
+            match receive_request(&mut scan, client.conn.input(), &limits, fields.as_mut()) {
                 Err(error) => return Poll::Ready(Err(head_failure(error))),
-                Ok(Some(head)) => return Poll::Ready(Ok(Some(head))),
+                Ok(Some(found)) => return Poll::Ready(Ok(Some(found))),
                 Ok(None) => {}
             }
             match client.conn.poll_fill(task, false) {
@@ -237,11 +238,9 @@ async fn read_head(
         }
     })
     .await?;
-    let Some(head) = found else { return Ok(None) };
-    client.conn.consume(head.start);
-    let bytes = client.conn.take_head(head.len());
-    let mut fields = FieldList::take();
-    let head = parse_request(bytes.filled(), &limits, fields.as_mut()).map_err(head_failure)?;
+    let Some((start, head)) = found else { return Ok(None) };
+    client.conn.consume(start);
+    let bytes = client.conn.take_head(head.len as usize);
     // Boxed: it goes from hand to hand.
     Ok(Some(Box::new(Request::new(bytes, fields, head))))
 }

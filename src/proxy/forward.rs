@@ -19,7 +19,7 @@ use super::route::Route;
 use super::sticky::Binding;
 use super::upstream::{Upstream, open};
 use crate::http1::{
-    BodyDecoder, HeadLimits, RequestFraming, ResponseHead, Scan, Version, parse_response,
+    BodyDecoder, HeadLimits, RequestFraming, ResponseHead, Scan, Version, receive_response,
 };
 
 mod download;
@@ -205,8 +205,8 @@ impl Attempt<'_> {
     ) -> Poll<Result<(), Failure>> {
         self.poll_interim(task, request, client)?;
         self.poll_upload(task, client)?;
-        while let Poll::Ready(len) = self.poll_head(task)? {
-            if self.take_head(request, client, len)? {
+        while let Poll::Ready(head) = self.poll_head(task, request)? {
+            if self.take_head(request, client, head)? {
                 return Poll::Ready(Ok(()));
             }
             self.poll_interim(task, request, client)?;
@@ -321,15 +321,21 @@ impl Attempt<'_> {
         }
     }
 
-    /// Receives until a whole head is there; gives its length.
-    fn poll_head(&mut self, task: &mut Context<'_>) -> Result<Poll<usize>, Failure> {
+    /// Receives until a whole head is there.
+    fn poll_head(
+        &mut self,
+        task: &mut Context<'_>,
+        request: &Request,
+    ) -> Result<Poll<ResponseHead>, Failure> {
         let invalid = |error| Failure::because(Cause::InvalidHeader, Phase::Response, error);
         loop {
             let input = self.upstream.input();
             if !input.is_empty() {
-                let found = self.scan.advance(input, &self.limits).map_err(invalid)?;
-                if let Some(head) = found {
-                    return Ok(Poll::Ready(head.end));
+                let method = request.head.method;
+                let (scan, fields) = (&mut self.scan, self.fields.as_mut());
+                let found = receive_response(scan, input, &self.limits, method, fields);
+                if let Some(head) = found.map_err(invalid)? {
+                    return Ok(Poll::Ready(head));
                 }
             }
             match self.upstream.poll_fill(task, false) {
@@ -347,21 +353,19 @@ impl Attempt<'_> {
         }
     }
 
-    /// The first `len` bytes received are a head: true if it is the final
+    /// What was received begins with this head: true if it is the final
     /// response's.
     fn take_head(
         &mut self,
         request: &Request,
         client: &mut impl Downstream,
-        len: usize,
+        response: ResponseHead,
     ) -> Result<bool, Failure> {
         let invalid = |detail: &dyn std::fmt::Display| {
             Failure::because(Cause::InvalidHeader, Phase::Response, detail)
         };
+        let len = response.len as usize;
         let head = self.upstream.input().get(..len).unwrap_or_default();
-        let response =
-            parse_response(head, &self.limits, request.head.method, self.fields.as_mut())
-                .map_err(|error| invalid(&error))?;
         let switches = response.status == 101;
         if switches && !(request.websocket && is_websocket(head, &self.fields)) {
             return Err(invalid(&"101 to what was not asked for"));

@@ -4,6 +4,9 @@
 //! What is dropped, what is set and who may ask for it: RFC 9110 7.6.1 for
 //! hop-by-hop fields, DESIGN 4.9 for the forwarding fields.
 
+mod copy;
+
+use self::copy::{Run, Sift, copy_lines, first_line};
 use super::buffer::Buffer;
 use super::message::{Cx, IpText, Request};
 use super::route::Route;
@@ -11,11 +14,12 @@ use super::sticky::SetCookie;
 use crate::config::HeaderEdits;
 use crate::http1::{
     Field, Known, Method, RequestFraming, ResponseFraming, ResponseHead, Target, Version,
-    is_nominated, may_be_nominated,
 };
 use crate::policy::headers::{ForwardedFields, write_forwarded};
 use crate::policy::sticky::cookies::without_ours;
 use crate::telemetry::digits::hex;
+
+pub(super) use self::copy::{Line, is_edited};
 
 /// Both ways (RFC 6455 4.1 and 4.2.2).
 const UPGRADE: &[u8] = b"Connection: Upgrade\r\nUpgrade: websocket\r\n";
@@ -31,7 +35,7 @@ pub(super) fn write_request(
     route: &Route<'_>,
     keepalive: bool,
 ) {
-    write_request_line(out, request);
+    let line = write_request_line(out, request);
     let absolute = matches!(request.head.form, Target::Absolute { .. });
     if absolute || request.head.host.is_none() {
         write_host(out, request, route);
@@ -41,13 +45,13 @@ pub(super) fn write_request(
         && listener.trusted_proxies.contains(cx.peer.address.ip());
     let forwarded = listener.forwarded;
     let edits = &route.rule.config.request_headers;
-    let nominated = request.head.nominated;
     let head = request.bytes.filled();
+    let sift = Sift::of(head, &request.fields, request.head.nominated, edits);
     let cookies = &route.listener.cookies;
     let begins_trace = forwarded.contains(ForwardedFields::TRACEPARENT)
         && request.trace_id(Some(edits)).is_none()
         && !edits.set.iter().any(|(name, _)| name.eq_ignore_ascii_case("traceparent"));
-    copy_fields(out, head, &request.fields, |field| {
+    copy_lines(out, head, line, &request.fields, |field| {
         let keep = match field.known {
             Known::Other
             | Known::Cookie
@@ -72,10 +76,7 @@ pub(super) fn write_request(
             // what belongs to the client's connection, and look-alikes.
             _ => false,
         };
-        if !keep
-            || (nominated && names(head, &request.fields, field))
-            || is_edited(edits, field.name.of(head))
-        {
+        if !keep || sift.drops(field) {
             return Line::Drop;
         }
         if field.known != Known::Cookie || cookies.is_empty() {
@@ -96,18 +97,25 @@ pub(super) fn write_request(
     out.push(b"\r\n");
 }
 
-/// The request line: the client's own bytes whenever they say the same.
-fn write_request_line(out: &mut Buffer, request: &Request) {
+/// The request line: the client's own whenever it says the same. That is not
+/// written here but given, to be copied with the fields behind it.
+fn write_request_line(out: &mut Buffer, request: &Request) -> Run {
     let head = &request.head;
+    let line = first_line(head.len, &request.fields);
+    let absolute = matches!(head.form, Target::Absolute { .. });
+    if !absolute && head.version == Version::Http11 {
+        return line;
+    }
     out.push(request.text(head.method_name));
     out.push(b" ");
     let path = request.path_and_query();
-    if matches!(head.form, Target::Absolute { .. }) && !path.starts_with(b"/") {
+    if absolute && !path.starts_with(b"/") {
         // RFC 9112 3.2.4: OPTIONS without a path means the server itself.
         out.push(if head.method == Method::Options && path.is_empty() { b"*" } else { b"/" });
     }
     out.push(path);
     out.push(b" HTTP/1.1\r\n");
+    line.end..line.end
 }
 
 /// `Host`, where the client's own is replaced or missing (HTTP/1.0).
@@ -156,14 +164,11 @@ fn write_forwarding(
     if wants(ForwardedFields::HOST, Known::XForwardedHost)
         && let Some(host) = request.authority()
     {
-        push_field(out, b"X-Forwarded-Host", host);
+        push_line(out, b"X-Forwarded-Host: ", host);
     }
     if set.contains(ForwardedFields::REAL_IP) {
-        if route.client == cx.peer.address.ip() {
-            push_field(out, b"X-Real-IP", cx.peer.ip.as_bytes());
-        } else {
-            push_field(out, b"X-Real-IP", IpText::of(route.client).as_bytes());
-        }
+        let given = (route.client != cx.peer.address.ip()).then(|| IpText::of(route.client));
+        push_line(out, b"X-Real-IP: ", given.as_ref().unwrap_or(&cx.peer.ip).as_bytes());
     }
     if wants(ForwardedFields::CLIENT_SRCPORT, Known::XForwardedClientSrcport) {
         out.push(b"X-Forwarded-Client-srcport: ");
@@ -174,9 +179,7 @@ fn write_forwarding(
         write_rfc7239(out, cx, request, trusted);
     }
     if set.contains(ForwardedFields::REQUEST_ID) {
-        out.push(b"X-Request-Id: ");
-        request.id(cx.worker).with_bytes(|id| out.push(id));
-        out.push(b"\r\n");
+        request.id(cx.worker).with_bytes(|id| push_line(out, b"X-Request-Id: ", id));
     }
     if set.contains(ForwardedFields::VIA) {
         out.push(b"Via: ");
@@ -254,10 +257,10 @@ pub(super) fn write_response(
     additions: &Additions<'_>,
     form: ResponseForm,
 ) {
-    write_status_line(out, head, response);
+    let line = write_status_line(out, head, fields, response);
     let Additions { edits, cookie } = additions;
     let kept = ResponseFields::of(head, fields, response, edits);
-    copy_fields(out, head, fields, |field| match kept.keeps(field) {
+    copy_lines(out, head, line, fields, |field| match kept.keeps(field) {
         true => cookie.line(head, field),
         false => Line::Drop,
     });
@@ -288,32 +291,44 @@ pub(super) fn write_interim(
     fields: &[Field],
     response: &ResponseHead,
 ) {
-    write_status_line(out, head, response);
+    let line = write_status_line(out, head, fields, response);
     let edits = HeaderEdits::default();
     let kept = ResponseFields::of(head, fields, response, &edits);
-    copy_fields(out, head, fields, |field| match kept.keeps(field) {
+    copy_lines(out, head, line, fields, |field| match kept.keeps(field) {
         true => Line::Keep,
         false => Line::Drop,
     });
     out.push(b"\r\n");
 }
 
-fn write_status_line(out: &mut Buffer, head: &[u8], response: &ResponseHead) {
+/// The status line: the backend's own whenever it says the same, as
+/// [`write_request_line`] does it.
+fn write_status_line(
+    out: &mut Buffer,
+    head: &[u8],
+    fields: &[Field],
+    response: &ResponseHead,
+) -> Run {
+    let line = first_line(response.len, fields);
+    // Without a reason some leave the space before it out.
+    const REASON: usize = b"HTTP/1.1 200 ".len();
+    if response.version == Version::Http11 && response.reason.start as usize == REASON {
+        return line;
+    }
     out.push(b"HTTP/1.1 ");
     out.push_number(u64::from(response.status));
     out.push(b" ");
     out.push(response.reason.of(head));
     out.push(b"\r\n");
+    line.end..line.end
 }
 
 /// The fields of a response that go to the client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ResponseFields<'a> {
-    head: &'a [u8],
     fields: &'a [Field],
-    nominated: bool,
     keeps_length: bool,
-    edits: &'a HeaderEdits,
+    sift: Sift<'a>,
 }
 
 impl<'a> ResponseFields<'a> {
@@ -329,7 +344,8 @@ impl<'a> ResponseFields<'a> {
             ResponseFraming::None => response.status >= 200 && response.status != 204,
             _ => false,
         };
-        ResponseFields { head, fields, nominated: response.nominated, keeps_length, edits }
+        let sift = Sift::of(head, fields, response.nominated, edits);
+        ResponseFields { fields, keeps_length, sift }
     }
 
     /// At most so many are kept.
@@ -342,6 +358,7 @@ impl<'a> ResponseFields<'a> {
         self.fields.iter().filter(move |field| self.keeps(field))
     }
 
+    #[inline]
     fn keeps(&self, field: &Field) -> bool {
         let keep = match field.known {
             Known::ContentLength => self.keeps_length,
@@ -356,8 +373,7 @@ impl<'a> ResponseFields<'a> {
             | Known::XAccel => false,
             _ => true,
         };
-        keep && !(self.nominated && names(self.head, self.fields, field))
-            && !is_edited(self.edits, field.name.of(self.head))
+        keep && !self.sift.drops(field)
     }
 }
 
@@ -368,6 +384,14 @@ pub(super) fn push_connection(out: &mut Buffer, version: Version, keep_alive: bo
         (Version::Http10, true) => out.push(b"Connection: keep-alive\r\n"),
         (_, false) => out.push(b"Connection: close\r\n"),
     }
+}
+
+/// `Name: value`, where the name is known in advance: `start` is `Name: `.
+#[inline(always)]
+fn push_line<const N: usize>(out: &mut Buffer, start: &[u8; N], value: &[u8]) {
+    out.push(start);
+    out.push(value);
+    out.push(b"\r\n");
 }
 
 /// `Name: value`.
@@ -389,62 +413,5 @@ pub(super) fn push_length(out: &mut Buffer, length: u64) {
 pub(super) fn push_edits(out: &mut Buffer, edits: &HeaderEdits) {
     for (name, value) in &edits.set {
         push_field(out, name.as_bytes(), value.as_bytes());
-    }
-}
-
-/// A `Connection` field asks for this field's removal, and may.
-fn names(head: &[u8], fields: &[Field], field: &Field) -> bool {
-    may_be_nominated(field.known) && is_nominated(head, fields, field.name.of(head))
-}
-
-/// A rule drops or replaces fields of that name.
-#[inline]
-pub(super) fn is_edited(edits: &HeaderEdits, name: &[u8]) -> bool {
-    if edits.is_empty() {
-        return false;
-    }
-    let same = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
-    edits.remove.iter().any(|other| same(other)) || edits.set.iter().any(|(other, _)| same(other))
-}
-
-/// What becomes of a field's line.
-#[derive(Debug)]
-pub(super) enum Line {
-    Keep,
-    Drop,
-    /// It gets another value.
-    Instead(Vec<u8>),
-}
-
-/// Copies the lines that are kept, neighbouring ones together.
-fn copy_fields(
-    out: &mut Buffer,
-    head: &[u8],
-    fields: &[Field],
-    mut decide: impl FnMut(&Field) -> Line,
-) {
-    let mut run = match fields.first() {
-        Some(first) => first.name.start..first.name.start,
-        None => return,
-    };
-    for field in fields {
-        let line = decide(field);
-        if matches!(line, Line::Keep) {
-            run.end = field.end;
-            continue;
-        }
-        push_range(out, head, &run);
-        run = field.end..field.end;
-        if let Line::Instead(value) = line {
-            push_field(out, field.name.of(head), &value);
-        }
-    }
-    push_range(out, head, &run);
-}
-
-fn push_range(out: &mut Buffer, head: &[u8], range: &std::ops::Range<u32>) {
-    if range.start < range.end {
-        // A head's offsets fit usize: it lies in memory.
-        out.push(head.get(range.start as usize..range.end as usize).unwrap_or_default());
     }
 }

@@ -9,7 +9,8 @@ pub mod naive;
 use super::http1::{
     BodyDecoder, Field, HeadError, HeadLimits, Known, LAST_CHUNK, Method, RequestFraming,
     RequestHead, ResponseFraming, Scan, Step, Target, Version, chunk_prefix, is_nominated,
-    may_be_nominated, parse_request, parse_response, parse_trailers,
+    may_be_nominated, parse_request, parse_response, parse_trailers, receive_request,
+    receive_response,
 };
 use naive::{Framing, Message, Verdict};
 
@@ -25,6 +26,9 @@ pub fn check_request(input: &[u8], limits: &HeadLimits) {
         let Some(range) = range else { return Ok(None) };
         let head = &input[range.clone()];
         parse_request(head, limits, &mut fields).map(|parsed| Some((range, parsed)))
+    });
+    check_received(input, &Scan::request(), &ours, &fields, |scan, bytes, fields| {
+        receive_request(scan, bytes, limits, fields)
     });
     let Some((range, parsed)) = agree(&naive, ours, limits) else { return };
     let Verdict::One(naive) = naive else { panic!("accepted what is {naive:?}") };
@@ -56,6 +60,10 @@ pub fn check_response(input: &[u8], limits: &HeadLimits, method: Method) {
         let Some(range) = range else { return Ok(None) };
         let head = &input[range.clone()];
         parse_response(head, limits, method, &mut fields).map(|parsed| Some((range, parsed)))
+    });
+    check_received(input, &Scan::response(), &ours, &fields, |scan, bytes, fields| {
+        let received = receive_response(scan, bytes, limits, method, fields)?;
+        Ok(received.map(|head| (0, head)))
     });
     let Some((range, parsed)) = agree(&naive, ours, limits) else { return };
     let Verdict::One(naive) = naive else { panic!("accepted what is {naive:?}") };
@@ -119,6 +127,40 @@ fn delimit(input: &[u8], limits: &HeadLimits, scan: Scan) -> Delimited {
     }
     assert_eq!(split, whole, "the split into reads changed the verdict");
     whole
+}
+
+/// What is received, in one read, in reads of one byte or cut in two, is what the long way, `want`
+/// and `want_fields`, says of it.
+fn check_received<H: PartialEq + std::fmt::Debug>(
+    input: &[u8],
+    scan: &Scan,
+    want: &Result<Option<(std::ops::Range<usize>, H)>, HeadError>,
+    want_fields: &[Field],
+    receive: impl Fn(&mut Scan, &[u8], &mut Vec<Field>) -> Result<Option<(usize, H)>, HeadError>,
+) {
+    let len = input.len();
+    let mut reads = vec![vec![len], (1..=len).collect()];
+    reads.extend([1, len / 4, len / 2, len - len / 4].map(|cut| vec![cut.min(len), len]));
+    for ends in reads {
+        let (mut scan, mut fields, mut received) = (scan.clone(), Vec::new(), Ok(None));
+        for end in &ends {
+            received = receive(&mut scan, &input[..*end], &mut fields);
+            if received != Ok(None) {
+                break;
+            }
+        }
+        match (&received, want) {
+            (Ok(Some((start, head))), Ok(Some((range, wanted)))) => {
+                assert_eq!((*start, head), (range.start, wanted), "in reads up to {ends:?}");
+                assert_eq!(fields, want_fields, "in reads up to {ends:?}");
+            }
+            (Ok(None), Ok(None)) => {}
+            (Err(received), Err(wanted)) => {
+                assert_eq!(received, wanted, "in reads up to {ends:?}");
+            }
+            _ => panic!("{received:?} is not {want:?}, in reads up to {ends:?}"),
+        }
+    }
 }
 
 /// Both accept or both refuse; what both accept is returned.

@@ -181,6 +181,45 @@ fn fh_10_an_http_1_0_client_is_forwarded_as_1_1() {
 }
 
 #[test]
+fn the_head_begins_as_the_client_wrote_it_where_that_says_the_same() {
+    let b1 = Backend::named("B1");
+    let site = Site::before(&b1);
+    for (head, begin) in [
+        (
+            "GET /a HTTP/1.1\r\nHOST:  a.test \r\nA: b\r\n",
+            "GET /a HTTP/1.1\r\nHOST:  a.test \r\nA: b\r\n",
+        ),
+        // Of the first lines one is dropped.
+        (
+            "GET /a HTTP/1.1\r\nConnection: x\r\nHost: a.test\r\n",
+            "GET /a HTTP/1.1\r\nHost: a.test\r\n",
+        ),
+        (
+            "GET /a HTTP/1.1\r\nHost: a.test\r\nTE: x\r\nA: b\r\n",
+            "GET /a HTTP/1.1\r\nHost: a.test\r\nA: b\r\n",
+        ),
+        (
+            "\r\nGET /a HTTP/1.1\r\nHost: a.test\r\nA: b\r\n",
+            "GET /a HTTP/1.1\r\nHost: a.test\r\nA: b\r\n",
+        ),
+        (
+            "GET /a HTTP/1.0\r\nA: b\r\nHost: a.test\r\n",
+            "GET /a HTTP/1.1\r\nA: b\r\nHost: a.test\r\n",
+        ),
+        (
+            "GET http://a.test?x HTTP/1.1\r\nHost: b\r\nA: b\r\n",
+            "GET /?x HTTP/1.1\r\nHost: a.test\r\nA: b\r\n",
+        ),
+        ("OPTIONS * HTTP/1.1\r\nHost: a.test\r\n", "OPTIONS * HTTP/1.1\r\nHost: a.test\r\n"),
+    ] {
+        site.request(format!("{head}\r\n")).expect(200);
+        let seen = b1.requests().pop().unwrap().head;
+        let seen = String::from_utf8_lossy(&seen);
+        assert!(seen.starts_with(&format!("{begin}X-Forwarded-For: ")), "{head:?}: {seen:?}");
+    }
+}
+
+#[test]
 fn fh_11_hop_by_hop_fields_are_not_forwarded() {
     let b1 = Backend::named("B1");
     let site = Site::before(&b1);

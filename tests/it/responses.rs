@@ -77,6 +77,27 @@ fn status_reason_spelling_and_order_are_kept() {
 }
 
 #[test]
+fn the_status_line_is_the_backends_where_that_says_the_same() {
+    for (line, first, sent) in [
+        ("HTTP/1.1 404 Not  Found\t", "A: b", "HTTP/1.1 404 Not  Found\t"),
+        // The first field line is dropped.
+        ("HTTP/1.1 200 OK", "Connection: x", "HTTP/1.1 200 OK"),
+        ("HTTP/1.1 200 ", "A: b", "HTTP/1.1 200 "),
+        ("HTTP/1.1 200", "A: b", "HTTP/1.1 200 "),
+        ("HTTP/1.0 200 OK", "A: b", "HTTP/1.1 200 OK"),
+        ("HTTP/1.0 200", "A: b", "HTTP/1.1 200 "),
+    ] {
+        let head = format!("{line}\r\n{first}\r\nContent-Length: 2\r\n");
+        let b1 = Backend::answering("B1", format!("{head}\r\nok"));
+        let response = Site::before(&b1).get("/");
+        assert_eq!(response.status_line, sent, "{head:?}");
+        assert_eq!((response.value("content-length"), response.text()), ("2".into(), "ok".into()));
+        assert_eq!(response.values("connection"), NONE);
+        assert_eq!(response.values("a").len(), usize::from(first == "A: b"));
+    }
+}
+
+#[test]
 fn every_status_of_the_backend_is_passed_on() {
     let b1 = Backend::named("B1");
     let site = Site::before(&b1);

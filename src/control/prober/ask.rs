@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Fault, Target};
 use crate::config::{Check, HttpCheck, ProbeMethod, Upstream};
-use crate::http1::{HeadLimits, Method, Scan, parse_response};
+use crate::http1::{HeadLimits, Method, Scan, receive_response};
 use crate::proxy::{Cause, is_own};
 
 /// What an answer's head may be; more generous than what clients get.
@@ -156,15 +156,14 @@ async fn http1(
     let mut fields = Vec::new();
     loop {
         let invalid = |error| Fault::new(Cause::InvalidHeader, error);
-        while let Some(head) = scan.advance(&bytes, &LIMITS).map_err(invalid)? {
-            let end = head.end;
-            let head = bytes.get(head).unwrap_or_default();
-            let head = parse_response(head, &LIMITS, method, &mut fields).map_err(invalid)?;
+        while let Some(head) =
+            receive_response(&mut scan, &bytes, &LIMITS, method, &mut fields).map_err(invalid)?
+        {
             if head.status >= 200 {
                 read_body(&mut stream, method).await;
                 return Ok(head.status);
             }
-            bytes.drain(..end);
+            bytes.drain(..head.len as usize);
             scan = Scan::response();
         }
         if stream.read_buf(&mut bytes).await.map_err(broken)? == 0 {

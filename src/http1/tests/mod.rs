@@ -8,7 +8,9 @@
 
 mod body;
 mod fields;
+mod lines;
 mod properties;
+mod receive;
 mod request;
 mod response;
 mod scan;

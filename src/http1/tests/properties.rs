@@ -6,8 +6,8 @@ use proptest::sample::select;
 
 use crate::http1;
 use crate::http1::{
-    BodyDecoder, Field, HeadLimits, LAST_CHUNK, Method, Span, Step, chunk_prefix, judge_request,
-    parse_request,
+    BodyDecoder, Field, HeadLimits, LAST_CHUNK, Method, Scan, Span, Step, chunk_prefix,
+    judge_request, parse_request, receive_request, receive_response,
 };
 
 use super::show;
@@ -250,6 +250,43 @@ proptest! {
         }
         prop_assert_eq!(data, parts.concat());
         prop_assert_eq!(at, wire.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_head_says_the_same_wherever_it_is_cut(
+        input in prop_oneof![soup(), damaged(REQUEST), damaged(RESPONSE)],
+        limits in select(vec![HeadLimits::default(), oracle::SMALL]),
+    ) {
+        let request = |reads: &[&[u8]]| {
+            let (mut scan, mut fields, mut received) = (Scan::request(), Vec::new(), Ok(None));
+            for bytes in reads {
+                received = receive_request(&mut scan, bytes, &limits, &mut fields);
+                if received != Ok(None) {
+                    break;
+                }
+            }
+            format!("{received:?} {:?}", matches!(received, Ok(Some(_))).then_some(fields))
+        };
+        let response = |reads: &[&[u8]]| {
+            let (mut scan, mut fields, mut received) = (Scan::response(), Vec::new(), Ok(None));
+            for bytes in reads {
+                let method = Method::Get;
+                received = receive_response(&mut scan, bytes, &limits, method, &mut fields);
+                if received != Ok(None) {
+                    break;
+                }
+            }
+            format!("{received:?} {:?}", matches!(received, Ok(Some(_))).then_some(fields))
+        };
+        let whole = (request(&[&input]), response(&[&input]));
+        for cut in 0..input.len() {
+            let reads = [&input[..cut], &input];
+            prop_assert_eq!(&(request(&reads), response(&reads)), &whole, "cut at {}", cut);
+        }
     }
 }
 

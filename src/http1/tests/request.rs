@@ -423,7 +423,7 @@ fn expect_and_te() {
 }
 
 #[test]
-fn the_number_of_fields_is_limited_on_either_path_of_the_tokeniser() {
+fn the_number_of_fields_is_limited() {
     for limit in [2, 31, 32, 33, 100, 1000] {
         let limits = super::super::HeadLimits { fields: limit, ..Default::default() };
         for (count, good) in [(limit - 1, true), (limit, true), (limit + 1, false)] {

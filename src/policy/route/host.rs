@@ -35,24 +35,28 @@ impl HostName {
         if authority.first() == Some(&b'[') {
             return Self::parse_v6(authority);
         }
-        let mut parts = authority.splitn(2, |&byte| byte == b':');
-        let host = parts.next()?;
-        if parts.next().is_some_and(|port| !is_port(port)) {
-            return None;
-        }
-        let host = host.strip_suffix(b".").unwrap_or(host);
-        let mut labels = host.split(|&byte| byte == b'.');
-        if host.len() > MAX_NAME || labels.any(<[u8]>::is_empty) {
-            return None;
-        }
-        if !host.iter().all(|&byte| is_reg_name(byte)) {
-            return None;
-        }
         let mut buf = [0; 255];
-        for (to, from) in buf.iter_mut().zip(host) {
-            *to = from.to_ascii_lowercase();
+        let mut len = 0;
+        // As if a label had ended before the name: none is empty, the first neither.
+        let mut last = b'.';
+        for (to, &byte) in buf.iter_mut().zip(authority) {
+            let Some(lower) = reg_name(byte) else { break };
+            if lower == b'.' && last == b'.' {
+                return None;
+            }
+            *to = lower;
+            last = lower;
+            len += 1;
         }
-        let len = u8::try_from(host.len()).ok()?;
+        match authority.get(len..)? {
+            [] => {}
+            [b':', port @ ..] if is_port(port) => {}
+            _ => return None,
+        }
+        if last == b'.' {
+            len = len.checked_sub(1)?;
+        }
+        let len = u8::try_from(len).ok().filter(|len| usize::from(*len) <= MAX_NAME)?;
         Some(HostName { buf, len })
     }
 
@@ -104,20 +108,28 @@ impl Eq for HostName {}
 /// The port of an authority: digits up to 65535; RFC 3986 lets it be empty.
 pub(super) fn is_port(port: &[u8]) -> bool {
     port.iter()
-        .try_fold(0_u16, |value, &byte| match byte {
-            b'0'..=b'9' => value.checked_mul(10)?.checked_add(u16::from(byte - b'0')),
-            _ => None,
+        .try_fold(0_u32, |value, &byte| {
+            let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;
+            Some(value * 10 + digit).filter(|value| *value <= u32::from(u16::MAX))
         })
         .is_some()
 }
 
-/// RFC 3986 3.2.2 `reg-name`: unreserved, escapes, sub-delims.
-fn is_reg_name(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'%'
-            | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
-    )
+/// A byte of `reg-name` (RFC 3986 3.2.2: unreserved, escapes, sub-delims), in lower case.
+#[allow(clippy::indexing_slicing, reason = "the table is built by the compiler")]
+fn reg_name(byte: u8) -> Option<u8> {
+    // Looked up: this runs for every byte of every Host. What is not allowed is 0.
+    const LOWER: [u8; 256] = {
+        let mut table = [0; 256];
+        let mut names: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789\
+            -._~%!$&'()*+,;=";
+        while let [byte, rest @ ..] = names {
+            table[*byte as usize] = byte.to_ascii_lowercase();
+            names = rest;
+        }
+        table
+    };
+    LOWER.get(usize::from(byte)).copied().filter(|lower| *lower != 0)
 }
 
 /// Keys come from the config, never from a client, so nobody can make them

@@ -68,6 +68,22 @@ proptest! {
     }
 
     #[test]
+    fn host_name_agrees_with_a_list_of_labels(
+        authority in prop_oneof!["[aB0.:%]{0,9}", r"[aB_%!~,/ @\\\[\]é.]{0,6}(:[0-9]{0,6})?", "[aB.]{240,258}:?", "[.]?[aB]{0,2}[.]{0,3}(:[x0-9]{0,6})?"],
+    ) {
+        let (name, port) = authority.split_once(':').unwrap_or((&authority, ""));
+        let labels = name.strip_suffix('.').unwrap_or(name);
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~%!$&'()*+,;=".contains(c);
+        let digits = port.chars().all(|c| c.is_ascii_digit());
+        let good = labels.split('.').all(|label| !label.is_empty() && label.chars().all(allowed))
+            && labels.len() <= 253
+            && digits
+            && (port.is_empty() || port.parse::<u16>().is_ok());
+        prop_assume!(!authority.starts_with('['));
+        prop_assert_eq!(host(&authority), good.then(|| labels.to_ascii_lowercase()));
+    }
+
+    #[test]
     fn host_name_takes_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         if let Some(host) = HostName::parse(&bytes) {
             let again = HostName::parse(host.as_str().as_bytes());

@@ -164,6 +164,7 @@ impl Pump {
                 Poll::Ready(Ok(n)) => {
                     self.decoder.skip(n as u64);
                     self.content += n as u64;
+                    self.moved = true;
                     self.pipe = Some(pipe);
                 }
                 Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(PumpError::Source(error)))),
@@ -172,7 +173,6 @@ impl Pump {
                 return Some(Poll::Ready(Err(PumpError::TooLarge)));
             }
         }
-        self.moved = true;
         // Without a sink any more it is thrown away with the pipe.
         while let (Some(pipe), Some(to)) = (&mut self.pipe, sink.plain()) {
             match pipe.poll_empty(cx, to) {
@@ -181,7 +181,7 @@ impl Pump {
                     return Some(Poll::Pending);
                 }
                 Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(PumpError::Sink(error)))),
-                Poll::Ready(Ok(_)) => self.sent = true,
+                Poll::Ready(Ok(_)) => (self.moved, self.sent) = (true, true),
             }
             if pipe.is_empty() {
                 break;
