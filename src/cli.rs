@@ -17,9 +17,12 @@ use self::arguments::{Cli, Command, Explain, SecretCommand};
 use self::output::{FAILED, USAGE, count, fail, print, print_json, said, show, tell};
 use crate::config::diagnostic::{self, Severity};
 use crate::config::{self, AdminState, Directory, SecretPlace, plain_path};
+use crate::control::access::foreseen_by_others;
 use crate::control::drain::Wait;
+use crate::control::expiry::expiring;
 use crate::control::explain::Question;
 use crate::control::reload::{Options, Report};
+use crate::control::signals::Early;
 use crate::control::status::Status;
 use crate::control::tail::client as tail;
 use crate::control::{client, explain, last_good, secret, top, why};
@@ -28,11 +31,22 @@ use crate::control::{client, explain, last_good, secret, top, why};
 /// usage, 3 a stop that cut something off.
 #[must_use]
 pub fn main() -> ExitCode {
+    let early = Early::hear();
     let cli = Cli::parse();
+    let early = early.and_then(|mut early| {
+        if !cli.command.waits_at_a_terminal() {
+            early.hear_hangup()?;
+        }
+        Ok(early)
+    });
+    let early = match early {
+        Ok(early) => early,
+        Err(error) => return fail(&format!("signals: {error}")),
+    };
     let guard = log::start();
     let code = match cli.command {
-        Command::Run => serve::run(&cli),
-        Command::Demo => serve::run_demo(&cli),
+        Command::Run => serve::run(&cli, early),
+        Command::Demo { everywhere } => serve::run_demo(&cli, everywhere, early),
         Command::Check { ref files, json } => check(&cli, files, json),
         Command::Reload { dry_run, all, allow_empty, json } => {
             let options = Options { dry_run, all, allow_empty };
@@ -62,13 +76,27 @@ fn check(cli: &Cli, files: &[PathBuf], json: bool) -> ExitCode {
     let state = cli.state_dir(&dir);
     let (last_good, notes) = last_good::read_all(&state);
     let allow_empty = last_good::is_emptied(&state);
-    let loaded = Directory::new(&dir, last_good).check(files, allow_empty);
+    let mut loaded = Directory::new(&dir, last_good).check(files, allow_empty);
+    let process = loaded.config.as_ref().map(|config| &config.process);
+    let mut more: Vec<_> =
+        process.and_then(|one| foreseen_by_others(one, &state)).into_iter().collect();
+    let games = loaded.config.iter().flat_map(|config| &config.games);
+    let meant = games.filter(|game| files.is_empty() || files.contains(&game.file));
+    more.extend(meant.flat_map(|game| expiring(game)));
+    loaded.diagnostics.extend(more);
     let errors = loaded.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
     let warnings = loaded.diagnostics.len() - errors;
     let good = errors == 0 && loaded.config.is_some();
     if json {
         print_json(diagnostic::to_json(&loaded.diagnostics).to_string().as_bytes());
     } else {
+        let passed_over = config::passed_over(&dir);
+        passed_over.iter().for_each(|name| {
+            tell(&format_args!(
+                "note: {name} is passed over: a drop-in's name ends with `.toml`, in small \
+                 letters, and begins with no dot"
+            ));
+        });
         notes.iter().for_each(|note| tell(&format_args!("note: {note}")));
         show(&loaded.diagnostics);
         let verdict = if good { "good" } else { "not good" };
@@ -101,9 +129,17 @@ fn reload(cli: &Cli, options: Options, json: bool) -> ExitCode {
 }
 
 fn upgrade(cli: &Cli, binary: Option<&Path>) -> ExitCode {
-    match client::upgrade(&cli.state_dir(&cli.config_dir()), binary) {
+    let state = cli.state();
+    match client::upgrade(&state, binary) {
         Ok(said) => {
             print(&said);
+            let status = client::ask(&state, "GET", "/status.json?compact");
+            let status = status.ok().and_then(|one| serde_json::from_slice::<Status>(&one).ok());
+            // What it refuses it said in its own log alone.
+            status
+                .iter()
+                .flat_map(Status::refused)
+                .for_each(|line| print(&format_args!("{line}\n")));
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error),
@@ -133,7 +169,8 @@ fn why(cli: &Cli, request_id: &str, json: bool) -> ExitCode {
 
 fn status(cli: &Cli, json: bool) -> ExitCode {
     let state = cli.state_dir(&cli.config_dir());
-    let answer = match client::ask(&state, "GET", "/status.json") {
+    let target = if json { "/status.json" } else { "/status.json?compact" };
+    let answer = match client::ask(&state, "GET", target) {
         Ok(answer) => answer,
         Err(error) => return fail(&error),
     };

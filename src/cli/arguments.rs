@@ -30,7 +30,11 @@ pub(super) enum Command {
     /// Serve, in the foreground
     Run,
     /// Serve the shipped games with embedded backends and development certificates
-    Demo,
+    Demo {
+        /// Listen on all addresses of this machine, not on the loopback ones alone
+        #[arg(long)]
+        everywhere: bool,
+    },
     /// Validate the configuration, or these drop-ins against the rest of it
     Check {
         /// Drop-ins; one that has the name of a file in listeners.d replaces it
@@ -108,6 +112,13 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: SecretCommand,
     },
+}
+
+impl Command {
+    /// It goes on until somebody ends it, or closes the terminal.
+    pub(super) fn waits_at_a_terminal(&self) -> bool {
+        matches!(self, Command::Drain { .. } | Command::Top(_) | Command::Tail(_))
+    }
 }
 
 /// What is no good among these is said by us: clap would print it as it is.

@@ -9,6 +9,7 @@ use super::output::{fail, show};
 use crate::config::Reading;
 use crate::control::handover::{Heir, Launch};
 use crate::control::server::Occasion;
+use crate::control::signals::Early;
 use crate::control::{demo, server};
 
 /// `lockgate run`: nothing beside it.
@@ -52,17 +53,17 @@ impl Occasion for Showing {
     }
 }
 
-pub(super) fn run(cli: &Cli) -> ExitCode {
+pub(super) fn run(cli: &Cli, early: Early) -> ExitCode {
     let dir = cli.config_dir();
     let heir = match Heir::from_env() {
         Ok(heir) => heir,
         Err(error) => return fail(&error),
     };
-    let launch = Launch { heir: heir.as_ref(), upgrades: true };
-    serve(&dir, &cli.state_dir(&dir), launch, &mut Serving)
+    let launch = Launch { heir: heir.as_ref(), upgrades: true, loopback: false };
+    serve(&dir, &cli.state_dir(&dir), launch, early, &mut Serving)
 }
 
-pub(super) fn run_demo(cli: &Cli) -> ExitCode {
+pub(super) fn run_demo(cli: &Cli, everywhere: bool, early: Early) -> ExitCode {
     let has_shipped = Path::new("listeners.d").is_dir();
     let named = cli.config.as_deref().or(has_shipped.then_some(Path::new(".")));
     let prepared = match demo::prepare(named) {
@@ -70,17 +71,18 @@ pub(super) fn run_demo(cli: &Cli) -> ExitCode {
         Err(error) => return fail(&error),
     };
     let dir = prepared.dir().to_owned();
-    let launch = Launch { heir: None, upgrades: false };
-    serve(&dir, &cli.state_dir(&dir), launch, &mut Showing { prepared, demo: None })
+    let launch = Launch { heir: None, upgrades: false, loopback: !everywhere };
+    serve(&dir, &cli.state_dir(&dir), launch, early, &mut Showing { prepared, demo: None })
 }
 
 fn serve(
     dir: &Path,
     state_dir: &Path,
     launch: Launch<'_>,
+    early: Early,
     occasion: &mut impl Occasion,
 ) -> ExitCode {
-    match server::run(dir, state_dir, launch, occasion) {
+    match server::run(dir, state_dir, launch, early, occasion) {
         Ok(server::Ended::Cleanly) => ExitCode::SUCCESS,
         Ok(server::Ended::Cut) => ExitCode::from(3),
         Err(error) => fail(&error),

@@ -79,7 +79,13 @@ impl Diagnostic {
         }
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    /// The same of a line of it.
+    pub(crate) fn of_line(severity: Severity, place: &Place, message: String) -> Self {
+        let whole = Diagnostic::whole_file(severity, &place.file, message);
+        Diagnostic { line: place.line, ..whole }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -119,6 +125,15 @@ impl Diagnostic {
     #[must_use]
     pub fn brief(&self) -> String {
         plain(&format!("{}:{}: {}", self.file.to_string_lossy(), self.line, self.message))
+    }
+
+    /// The same with what to do about it, in a line.
+    #[must_use]
+    pub fn explained(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}: {}", self.brief(), plain(hint)),
+            None => self.brief(),
+        }
     }
 
     fn snippet(&self) -> Snippet<'_, Annotation<'_>> {

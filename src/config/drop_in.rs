@@ -1,5 +1,6 @@
 //! One drop-in, by itself: from its bytes to a [`Game`].
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -62,7 +63,10 @@ pub(super) fn read_bytes(file: &Path) -> Result<Vec<u8>, Box<Diagnostic>> {
         }
         ReadError::Other(why) => fault(
             format!("this file cannot be read: {why}"),
-            "make it a plain file of at most 1 MiB that lockgate's user may read, or give it a name without `.toml`",
+            match file.file_name() == Some(OsStr::new("lockgate.toml")) {
+                true => "make it a plain file of at most 1 MiB that lockgate's user may read",
+                false => "make it a plain file of at most 1 MiB that lockgate's user may read, or give it a name without `.toml`",
+            },
         ),
     })
 }

@@ -27,7 +27,7 @@ tables! {
         "domain" "port" "protocol" "address" "default" "certificate" "group" "tls" "client_ca"
         "http2" "redirect" "redirect_code" "allow" "deny" "trusted_proxies" "idle_timeout"
         "header_timeout" "body_timeout" "write_timeout" "max_body" "max_requests" "forwarded"
-        "rule"
+        "client_half_close" "rule"
     ];
     RULE = "`[[listener.rule]]`": [
         "path" "group" "redirect" "redirect_code" "respond" "set_headers" "remove_headers"
@@ -78,7 +78,7 @@ tables! {
     DEFAULTS = "`[defaults]` of `lockgate.toml`": ["listener" "group"];
     DEFAULTS_LISTENER = "`[defaults.listener]` of `lockgate.toml`": [
         "idle_timeout" "header_timeout" "body_timeout" "write_timeout" "max_body" "max_requests"
-        "forwarded" "tls" "http2" "trusted_proxies"
+        "forwarded" "tls" "http2" "trusted_proxies" "client_half_close"
     ];
     DEFAULTS_GROUP = "`[defaults.group]` of `lockgate.toml`": [
         "balance" "keepalive" "idle_timeout" "max_idle" "connect_timeout" "response_timeout"

@@ -73,6 +73,7 @@ pub(super) fn read(table: &Table<'_>, context: &Context<'_>) -> (Listener, Claim
         write_timeout: settings.write_timeout,
         max_body: settings.max_body,
         max_requests: settings.max_requests,
+        client_half_close: settings.client_half_close,
         forwarded: settings.forwarded,
         ports,
     };
@@ -173,7 +174,7 @@ fn address(table: &Table<'_>) -> Option<IpAddr> {
 fn no_tls(table: &Table<'_>) -> Option<Tls> {
     for key in ["certificate", "tls", "client_ca", "http2"] {
         if let Some(item) = table.get(key) {
-            let hint = "remove it, or `protocol = \"http\"`";
+            let hint = "remove it, or write `protocol = \"https\"`";
             item.misplaced(format!("a listener with plain HTTP has no `{key}`"), hint);
         }
     }

@@ -191,6 +191,21 @@ fn list(dir: &Path) -> Result<Listed, Box<Diagnostic>> {
     Ok(listed)
 }
 
+/// What of `listeners.d` looks like a drop-in, and is none by its name.
+#[must_use]
+pub fn passed_over(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir.join("listeners.d")).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let is_like = |name: &String| {
+        let small = name.to_ascii_lowercase();
+        small.ends_with(".toml") && (name.starts_with('.') || !name.ends_with(".toml"))
+    };
+    let mut passed: Vec<String> =
+        names.filter(is_like).map(|name| diagnostic::shown(&name)).collect();
+    passed.sort();
+    passed
+}
+
 fn no_drop_in(dir: &Path) -> Box<Diagnostic> {
     let message = "there is no drop-in in this directory".to_owned();
     let fault = Diagnostic::whole_file(Severity::Error, dir, message);

@@ -66,6 +66,9 @@ pub struct Process {
     pub access_log: Option<AccessLog>,
     /// What the program's own log has.
     pub log_level: LogLevel,
+    /// What listens on all addresses listens on the loopback ones alone: the demo's,
+    /// whose files do not say it.
+    pub loopback: bool,
     /// `secret` or `secret_file`; `None` = the one in the state directory.
     pub secrets: Option<KeyRing>,
 }
@@ -147,6 +150,9 @@ pub struct Listener {
     pub max_body: Option<u64>,
     /// Requests on one connection, `None` = unlimited.
     pub max_requests: Option<u64>,
+    /// An HTTP/1 client that ends its side waits for its answer, default true;
+    /// false: it is gone.
+    pub client_half_close: bool,
     /// Which forwarding fields are set towards the backend.
     pub forwarded: ForwardedFields,
 }

@@ -75,6 +75,7 @@ impl Default for ProcessFile {
                 upgrade_timeout: Duration::from_secs(60),
                 access_log: None,
                 log_level: LogLevel::Info,
+                loopback: false,
                 secrets: None,
                 watch: false,
             },
@@ -237,7 +238,6 @@ fn access_log(table: &Table<'_>, dir: &Path) -> Option<AccessLog> {
         }
     };
     let place = item.notes.source.place(&item.span());
-    let place = format!("{}:{}", place.file.display(), place.line);
     Some(AccessLog { path, format, place })
 }
 

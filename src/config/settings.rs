@@ -40,6 +40,7 @@ pub(super) struct ListenerSettings {
     pub(super) write_timeout: Duration,
     pub(super) max_body: Option<u64>,
     pub(super) max_requests: Option<u64>,
+    pub(super) client_half_close: bool,
     pub(super) forwarded: ForwardedFields,
     pub(super) tls: TlsPolicy,
     pub(super) http2: bool,
@@ -55,6 +56,7 @@ impl Default for ListenerSettings {
             write_timeout: Duration::from_secs(60),
             max_body: None,
             max_requests: None,
+            client_half_close: true,
             forwarded: ForwardedFields::default(),
             tls: TlsPolicy::Tls12AndTls13,
             http2: true,
@@ -77,6 +79,7 @@ impl ListenerSettings {
             max_requests: table
                 .integer("max_requests", 0..=most)
                 .map_or(self.max_requests, |count| (count > 0).then_some(count)),
+            client_half_close: table.boolean("client_half_close").unwrap_or(self.client_half_close),
             forwarded: forwarded(table).unwrap_or(self.forwarded),
             tls: table.get("tls").and_then(|item| tls_policy(&item)).unwrap_or(self.tls),
             http2: table.boolean("http2").unwrap_or(self.http2),

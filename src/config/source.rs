@@ -46,6 +46,24 @@ impl Source {
         start..self.starts.get(line).map_or(end, |next| next - 1)
     }
 
+    /// Where this port stands in the table that begins at a line; else the line.
+    pub(super) fn number_span(&self, line: usize, port: u16) -> Range<usize> {
+        let head = self.line_span(line);
+        let rest = self.text.get(head.end..).unwrap_or_default();
+        let table = rest.find("\n[").and_then(|end| rest.get(..end)).unwrap_or(rest);
+        let number = port.to_string();
+        let found = table.match_indices(&number).find(|(at, _)| {
+            let begun = table.get(..*at).unwrap_or_default();
+            let line = begun.rsplit('\n').next().unwrap_or_default();
+            let after = table.get(at + number.len()..).unwrap_or_default();
+            !begun.ends_with(|c: char| c.is_ascii_alphanumeric() || "_.-:".contains(c))
+                && !after.starts_with(|c: char| c.is_ascii_alphanumeric() || "_.-".contains(c))
+                && !line.contains(['#', '"', '\''])
+                && begun.contains("port")
+        });
+        found.map_or(head.clone(), |(at, _)| head.end + at..head.end + at + number.len())
+    }
+
     pub(super) fn place(&self, span: &Range<usize>) -> Place {
         Place { file: self.file.clone(), line: self.line(span.start) }
     }

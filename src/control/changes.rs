@@ -1,7 +1,10 @@
 //! What changed between two versions of a drop-in, in words.
 
+mod process;
 #[cfg(test)]
 mod tests;
+
+pub(super) use self::process::{of_process, of_secrets};
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -122,7 +125,8 @@ fn listener(said: &mut Vec<String>, old: (&Game, &Listener), new: (&Game, &Liste
     let ((old_game, old), (new_game, new)) = (old, new);
     let name = called(new);
     members(said, &old.domains, &new.domains, "domain", &name);
-    members(said, &old.ports, &new.ports, "port", &name);
+    // Not by a port, which may be the one that goes.
+    members(said, &old.ports, &new.ports, "port", &name_of(new));
     settings(said, &format!("listener {name}"), &of_listener(old), &of_listener(new));
     let rules = |listener: &'_ Listener| -> Vec<(usize, String)> {
         listener.rules.iter().enumerate().map(|(at, rule)| (at, rule.path.clone())).collect()
@@ -257,6 +261,7 @@ fn of_listener(listener: &Listener) -> Vec<Setting> {
         time("write_timeout", listener.write_timeout),
         most("max_body", listener.max_body),
         most("max_requests", listener.max_requests),
+        plain("client_half_close", listener.client_half_close),
         plain("forwarded", listener.forwarded.names().collect::<Vec<_>>().join(" ")),
     ]
 }

@@ -55,7 +55,10 @@ pub fn upgrade(state_dir: &Path, binary: Option<&Path>) -> Result<String, String
 pub fn old_processes(state_dir: &Path) -> Vec<Vec<u8>> {
     let sockets = old_sockets(state_dir);
     // One that has just ended is none any more.
-    sockets.iter().filter_map(|socket| ask_at(socket, "GET", "/status.json", b"").ok()).collect()
+    sockets
+        .iter()
+        .filter_map(|socket| ask_at(socket, "GET", "/status.json?compact", b"").ok())
+        .collect()
 }
 
 /// What was told of a request, by whoever had it: the running process, or an old

@@ -293,6 +293,10 @@ async fn obeyed(
             None => (StatusCode::SERVICE_UNAVAILABLE, b"not ready\n".to_vec()),
         },
         (&Method::GET, "/status.json") => match status.asker.get() {
+            // For who shows it in another form.
+            Some(asker) if has(request, "compact") => {
+                (StatusCode::OK, asker.compact().await.into_bytes())
+            }
             Some(asker) => (StatusCode::OK, asker.json().await.into_bytes()),
             None => not_ready(),
         },

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::changes::called;
-use crate::config::certificate_end;
+use crate::config::{Diagnostic, Game, Place, Severity, certificate_end};
 use crate::state::Snapshot;
 
 /// This long before its end a certificate should have been renewed.
@@ -85,6 +85,23 @@ pub(super) fn certificates(snapshot: &Snapshot, now: OffsetDateTime) -> Vec<Cert
             state: Phase::of(end, now),
         };
     ends(snapshot).map(status).collect()
+}
+
+/// The certificates of a game that end soon; of one that has ended the reading
+/// tells.
+pub fn expiring(game: &Game) -> impl Iterator<Item = Diagnostic> {
+    let now = OffsetDateTime::now_utc();
+    game.listeners.iter().filter_map(move |listener| {
+        let end = certificate_end(&listener.tls.as_ref()?.certificate)?;
+        (Phase::of(end, now) == Phase::ExpiresSoon).then(|| {
+            let place = Place { file: game.file.clone(), line: listener.line };
+            let (days, date) = ((end - now).whole_days(), end.date());
+            let message =
+                format!("the certificate of this listener ends in {days} days, on {date}");
+            Diagnostic::of_line(Severity::Warning, &place, message)
+                .hint("put a renewed one in its place before that")
+        })
+    })
 }
 
 fn ends(

@@ -107,6 +107,7 @@ pub fn offline(
         access: Arc::default(),
         live: Live::new(snapshot),
         connections: AtomicUsize::new(0),
+        doors: Default::default(),
         tunnels: AtomicUsize::new(0),
         max_connections: 0,
         workers: 0,

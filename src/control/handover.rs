@@ -19,6 +19,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -118,7 +119,9 @@ fn give(stream: &UnixStream, version: u32, descriptors: &[OwnedFd]) -> io::Resul
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&batch));
-        sendmsg(stream, &[IoSlice::new(b".")], &mut control, SendFlags::NOSIGNAL)?;
+        retry_on_intr(|| {
+            sendmsg(stream, &[IoSlice::new(b".")], &mut control, SendFlags::NOSIGNAL)
+        })?;
     }
     Ok(())
 }
@@ -158,6 +161,8 @@ pub struct Launch<'a> {
     pub heir: Option<&'a Heir>,
     /// A new process could do what this one does.
     pub upgrades: bool,
+    /// Nobody but this machine is served where no address is asked for.
+    pub loopback: bool,
 }
 
 impl Launch<'_> {
@@ -376,8 +381,9 @@ fn receive_some(
     let mut block = [0; 512];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received =
-        recvmsg(stream, &mut [IoSliceMut::new(&mut block)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = retry_on_intr(|| {
+        recvmsg(stream, &mut [IoSliceMut::new(&mut block)], &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(some) = message {
             descriptors.extend(some);

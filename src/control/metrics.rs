@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
@@ -22,7 +22,7 @@ use prometheus_client::registry::Registry;
 
 use super::admin::Status;
 use crate::policy::sticky::Reject;
-use crate::proxy::CookieCounts;
+use crate::proxy::{CookieCounts, Doors};
 use crate::state::Snapshot;
 use crate::telemetry::panics;
 use text::Out;
@@ -52,9 +52,13 @@ struct Scrape {
     snapshot: Arc<Snapshot>,
     /// By backend; `None`: a worker did not say.
     players: Option<HashMap<u64, usize>>,
+    /// Requests in flight, likewise.
+    in_flight: Option<HashMap<u64, u32>>,
     /// Likewise.
     cookies: Option<CookieCounts>,
     connections: usize,
+    /// By their names.
+    doors: [(&'static str, &'static str, u64); 4],
     max_connections: usize,
     /// Threads that serve.
     workers: usize,
@@ -74,12 +78,16 @@ pub(super) async fn page(status: &Status, headers: &HeaderMap) -> Option<Page> {
     let shared = asker.shared();
     let backends = snapshot.groups().flat_map(|group| &group.backends);
     let players = backends.map(|one| (one.id(), tally.players(one))).collect();
+    let backends = snapshot.groups().flat_map(|group| &group.backends);
+    let in_flight = backends.map(|one| (one.id(), tally.in_flight(one))).collect();
     let cookies = tally.cookies;
     let scrape = Scrape {
         snapshot,
         // Sums without one of them would look like counters that began anew.
         players: is_whole.then_some(players),
+        in_flight: is_whole.then_some(in_flight),
         cookies: is_whole.then_some(cookies),
+        doors: doors(&shared.doors),
         connections: shared.connections.load(Ordering::Relaxed),
         max_connections: shared.max_connections,
         workers: asker.workers().iter().filter(|worker| !worker.is_closed()).count(),
@@ -106,11 +114,38 @@ pub(super) async fn page(status: &Status, headers: &HeaderMap) -> Option<Page> {
     })
 }
 
+fn doors(doors: &Doors) -> [(&'static str, &'static str, u64); 4] {
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    [
+        (
+            "lockgate_connections_accepted",
+            "Connections of clients that were accepted.",
+            count(&doors.accepted),
+        ),
+        (
+            "lockgate_connections_refused",
+            "Connections that were turned away: the most were open.",
+            count(&doors.refused),
+        ),
+        (
+            "lockgate_tls_handshake_failures",
+            "Connections that failed to shake hands; not those that just left.",
+            count(&doors.tls),
+        ),
+        (
+            "lockgate_proxy_header_failures",
+            "Connections without the PROXY header that their peer owes.",
+            count(&doors.proxy),
+        ),
+    ]
+}
+
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Out(encoder);
         requests::encode(&mut out, &self.snapshot)?;
-        backends::encode(&mut out, &self.snapshot, self.players.as_ref())?;
+        let (players, in_flight) = (self.players.as_ref(), self.in_flight.as_ref());
+        backends::encode(&mut out, &self.snapshot, players, in_flight)?;
         self.clients(&mut out)?;
         self.configuration(&mut out)?;
         process::encode(&mut out)
@@ -132,6 +167,9 @@ impl Scrape {
         }
         out.gauge("lockgate_connections", "Connections of clients.")?
             .set(&[], self.connections as u64)?;
+        for (name, help, count) in self.doors {
+            out.counter(name, help)?.add(&[], count)?;
+        }
         out.gauge("lockgate_connections_max", "The most of them that are accepted.")?
             .set(&[], self.max_connections as u64)?;
         out.gauge("lockgate_workers", "Threads that serve.")?.set(&[], self.workers as u64)?;

@@ -1,6 +1,6 @@
 //! The control plane: starts the workers, answers the operator, ends it all.
 
-mod access;
+pub mod access;
 mod activation;
 mod admin;
 pub mod admin_state;
@@ -13,7 +13,7 @@ mod crew;
 pub mod demo;
 mod draft;
 pub mod drain;
-mod expiry;
+pub mod expiry;
 pub mod explain;
 pub mod handover;
 mod history;
@@ -30,7 +30,7 @@ pub mod reload;
 mod resolver;
 pub mod secret;
 pub mod server;
-mod signals;
+pub mod signals;
 mod sockets;
 mod start;
 pub mod status;

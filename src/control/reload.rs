@@ -3,22 +3,21 @@
 //! that are new looked up, and only then is one put in the other's place.
 //! Whatever fails before that leaves everything as it was.
 
+mod report;
+
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tracing::{error, info, warn};
 
 use super::access;
 use super::admin_state::AdminStates;
-use super::changes::changes;
+use super::changes::{self, changes};
 use super::history::Reloads;
 use super::keeper::Keeper;
 use super::last_good;
@@ -28,12 +27,12 @@ use super::prober::Prober;
 use super::resolver::{Resolver, WHILE_SERVED};
 use super::secret;
 use super::sockets::{self, Bound, Received};
-use super::trouble::{Troubles, lacking, troubles, unservable};
-use crate::config::{
-    Ask, Config, Diagnostic, Directory, Fault, FileReport, Game, Process, Reading, Verdict,
-};
+use super::trouble::{FileTrouble, Troubles, lacking, troubles, unservable};
+use crate::config::{Ask, Config, Diagnostic, Directory, Fault, Game, Process};
 use crate::proxy::{Message, Shared};
 use crate::state::{Backend, BuildError, Snapshot};
+
+pub use self::report::{GameReport, Report};
 
 /// What a run consists of, and what a reload changes.
 #[derive(Debug)]
@@ -79,144 +78,6 @@ impl Options {
         let named = options.iter().filter(|(wanted, _)| *wanted).map(|(_, name)| *name);
         format!("/reload?{}", named.collect::<Vec<_>>().join("&"))
     }
-}
-
-/// What a reload did, for people and programs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Report {
-    /// Everything was taken as it is written.
-    pub good: bool,
-    /// What the files say is served now; not after a dry run, nor when nothing
-    /// could be used.
-    pub applied: bool,
-    /// Nothing was to be applied.
-    pub dry_run: bool,
-    /// Of the snapshot that serves now.
-    pub generation: u64,
-    /// How long it took.
-    pub milliseconds: f64,
-    /// Games of which something changed, or that were refused.
-    pub games: Vec<GameReport>,
-    /// How many are as they were.
-    pub unchanged: usize,
-    /// What concerns no single game, and is wrong.
-    pub problems: Vec<String>,
-    /// What only a start reads, and is another now.
-    pub restart: Vec<String>,
-    /// What the files are to blame for, as it is told by `check`.
-    pub diagnostics: Vec<String>,
-}
-
-/// What became of one drop-in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct GameReport {
-    /// The file's name without `.toml`.
-    pub game: String,
-    /// `changed`, or `refused`: what it was before serves on.
-    pub verdict: String,
-    /// In words; of a refused one what is wrong.
-    pub changes: Vec<String>,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for diagnostic in &self.diagnostics {
-            writeln!(f, "{diagnostic}\n")?;
-        }
-        for problem in &self.problems {
-            writeln!(f, "error: {problem}")?;
-        }
-        for warning in &self.restart {
-            writeln!(f, "warning: {warning}")?;
-        }
-        for GameReport { game, verdict, changes } in &self.games {
-            match &**verdict {
-                "refused" => {
-                    writeln!(f, "{game}: refused: {}", changes.last().map_or("", String::as_str))?;
-                }
-                _ => changes.iter().try_for_each(|change| writeln!(f, "{game}: {change}"))?,
-            }
-        }
-        let verdict = match (self.applied, self.dry_run, self.good) {
-            (true, _, true) => "reloaded",
-            (true, _, false) => "reloaded, but not all of it",
-            (false, true, true) => "this would be done",
-            (false, true, false) => "this would be done, and not all of it is good",
-            (false, false, _) => "not reloaded: what ran before runs on",
-        };
-        let (changed, unchanged) = (self.changed(), self.unchanged);
-        let (generation, time) = (self.generation, self.milliseconds);
-        writeln!(
-            f,
-            "{verdict}: {changed} changed, {unchanged} as before, generation {generation} ({time:.1} ms)"
-        )
-    }
-}
-
-impl Report {
-    /// How many games changed.
-    fn changed(&self) -> usize {
-        self.games.iter().filter(|game| game.verdict == "changed").count()
-    }
-
-    fn of(reading: &Reading) -> Report {
-        // Errors are told each time, the rest once.
-        let told = |before: bool| move |one: &&Diagnostic| one.is_error() || !before;
-        let of_all = reading.diagnostics.iter().filter(told(reading.told_before));
-        let of_files = reading
-            .files
-            .iter()
-            .flat_map(|file| file.diagnostics.iter().filter(told(file.told_before)));
-        Report {
-            good: !reading.has_errors(),
-            diagnostics: of_all.chain(of_files).map(|one| one.render(false)).collect(),
-            games: reading.files.iter().filter_map(refused).collect(),
-            ..Report::default()
-        }
-    }
-
-    /// Into the log, where those look who did not ask for it.
-    pub(super) fn log(&self) {
-        for game in &self.games {
-            let name = &*game.game;
-            match &*game.verdict {
-                "refused" => {
-                    error!(game = name, problems = game.changes.join("; "), "drop-in refused");
-                }
-                _ => info!(game = name, changes = game.changes.join("; "), "game changed"),
-            }
-        }
-        for problem in &self.problems {
-            error!("{problem}");
-        }
-        for warning in &self.restart {
-            warn!("{warning}");
-        }
-        let (generation, unchanged) = (self.generation, self.unchanged);
-        if self.applied {
-            info!(generation, changed = self.changed(), unchanged, "reloaded");
-        } else {
-            warn!(generation, good = self.good, "not reloaded: what ran before runs on");
-        }
-    }
-}
-
-/// What is wrong, each in a line.
-fn errors_of(diagnostics: &[Diagnostic]) -> Vec<String> {
-    let errors = diagnostics.iter().filter(|one| one.is_error());
-    errors.map(Diagnostic::brief).collect()
-}
-
-fn refused(file: &FileReport) -> Option<GameReport> {
-    if !matches!(file.verdict, Verdict::Refused { .. }) {
-        return None;
-    }
-    let serves = match &file.stand_in {
-        Some(told) => told.message.clone(),
-        None => "nothing of it serves".to_owned(),
-    };
-    let changes = errors_of(&file.diagnostics).into_iter().chain([serves]).collect();
-    Some(GameReport { game: file.name.to_string(), verdict: "refused".to_owned(), changes })
 }
 
 impl Running {
@@ -324,10 +185,12 @@ impl Running {
             return report;
         }
         if let Some((next, bound, files, found)) = next {
-            self.troubles.replace(found);
+            let before = self.troubles.replace(found);
             self.keeper.note(&files);
             let is_empty = next.games.is_empty();
-            self.apply(&old, next, bound, &mut report).await;
+            if let Some(fault) = self.apply(&old, next, bound, &mut report).await {
+                self.troubles.borrow_mut().push(FileTrouble::of_process(&fault, &before));
+            }
             if is_empty != old.games.is_empty()
                 && let Err(error) = last_good::set_emptied(&self.state_dir, is_empty)
             {
@@ -383,24 +246,33 @@ impl Running {
         let mut faults: Vec<Fault> = errors.iter().map(unservable).collect();
         report.good &= errors.is_empty();
         report.problems.extend(errors.iter().map(ToString::to_string));
-        if options.dry_run || !faults.is_empty() {
+        if !faults.is_empty() {
             return (next, Bound::default(), faults);
         }
-        let bound = sockets::bind(&next, self.workers.len(), &self.listening, Received::new());
+        let bound = if options.dry_run {
+            if let Some(fault) = access::foreseen(&next.process) {
+                report.good &= !fault.is_error();
+                report.diagnostics.push(fault.render(false));
+            }
+            sockets::foreseen(&next, &self.listening)
+        } else {
+            sockets::bind(&next, self.workers.len(), &self.listening, Received::new())
+        };
         if !bound.lacking.is_empty() {
             faults = lacking(&next, &bound);
         }
         (next, bound, faults)
     }
 
-    /// Puts the next snapshot in the old one's place.
+    /// Puts the next snapshot in the old one's place. Gives what of `lockgate.toml`
+    /// cannot be done.
     async fn apply(
         &mut self,
         old: &Snapshot,
         mut next: Snapshot,
         bound: Bound,
         report: &mut Report,
-    ) {
+    ) -> Option<Diagnostic> {
         let Bound { sockets, addresses, failed, .. } = bound;
         report.good &= failed.is_empty();
         report.problems.extend(failed);
@@ -417,9 +289,9 @@ impl Running {
         self.prober.follow(&next);
         self.states.apply(&next);
         let logs = access::change(&self.shared.access, &old.process, &next.process);
-        if let Err(problem) = logs {
+        if let Err(fault) = &logs {
             report.good = false;
-            report.problems.push(problem);
+            report.diagnostics.push(fault.render(false));
             next.process.access_log.clone_from(&old.process.access_log);
         }
         let gone = gone(old, &next);
@@ -439,6 +311,7 @@ impl Running {
             }
         }
         report.applied = true;
+        logs.err().map(|fault| *fault)
     }
 }
 
@@ -462,8 +335,17 @@ fn keep_fixed(new: &mut Process, old: &Process) -> Vec<String> {
     keep("[admin] address", new.admin != old.admin);
     keep("[limits] connections", new.limits.connections != old.limits.connections);
     keep("[dns] servers", new.dns_servers != old.dns_servers);
+    if new.admin != old.admin
+        && let Err(error) = TcpListener::bind(new.admin)
+    {
+        told.push(format!(
+            "lockgate.toml: the next start will not be able to listen on `[admin] address` {}: {error}",
+            new.admin
+        ));
+    }
     new.workers = old.workers;
     new.admin = old.admin;
+    new.loopback = old.loopback;
     new.limits.connections = old.limits.connections;
     new.dns_servers.clone_from(&old.dns_servers);
     told
@@ -471,6 +353,8 @@ fn keep_fixed(new: &mut Process, old: &Process) -> Vec<String> {
 
 /// Says what is different.
 fn compare(old: &Snapshot, next: &Snapshot, report: &mut Report) {
+    report.process = changes::of_process(&old.process, &next.process);
+    report.process.extend(changes::of_secrets(&old.secrets, &next.secrets));
     let refused: HashSet<String> = report.games.iter().map(|game| game.game.clone()).collect();
     // Before and after.
     let mut pairs: BTreeMap<&str, [Option<&Arc<Game>>; 2]> = BTreeMap::new();

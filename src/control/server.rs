@@ -24,12 +24,12 @@ use super::notify::Notifier;
 use super::prober::Prober;
 use super::reload::{Options, Running};
 use super::resolver::{Resolver, UNSERVED, WHILE_SERVED};
-use super::signals::{Asked, Signals};
+use super::signals::{Asked, Early, Signals};
 use super::sockets::Bound;
 use super::start::{self, Prepared};
 use super::status::Asker;
 use super::upgrade::{self, Upgrader};
-use crate::config::{Protocol, Reading};
+use crate::config::{AccessLog, Protocol, Reading};
 use crate::proxy::Order;
 
 /// How a run ended.
@@ -70,6 +70,7 @@ pub fn run(
     config_dir: &Path,
     state_dir: &Path,
     launch: Launch<'_>,
+    early: Early,
     occasion: &mut impl Occasion,
 ) -> Result<Ended, String> {
     let begun = start::prepare(config_dir, state_dir, launch, occasion).and_then(|prepared| {
@@ -77,7 +78,7 @@ pub fn run(
             .enable_all()
             .build_local(LocalOptions::default())
             .map_err(|error| format!("cannot start the event loop: {error}"))?;
-        runtime.block_on(live(prepared, config_dir, state_dir, launch, occasion))
+        runtime.block_on(live((prepared, early), config_dir, state_dir, launch, occasion))
     });
     if let (Some(heir), Err(why)) = (launch.heir, &begun) {
         heir.fail(why);
@@ -97,7 +98,7 @@ struct Life {
 
 /// From what was prepared to where every port accepts.
 async fn begin(
-    prepared: Prepared,
+    (prepared, early): (Prepared, Early),
     config_dir: &Path,
     state_dir: &Path,
     launch: Launch<'_>,
@@ -106,7 +107,8 @@ async fn begin(
     let Prepared { process, workers, mut estate, directory, bound, shared, .. } = prepared;
     let Prepared { looked, keeper, troubles, states, .. } = prepared;
     let notifier = Rc::new(Notifier::from_env());
-    let signals = Signals::new(&shared.access).map_err(|error| format!("signals: {error}"))?;
+    let signals =
+        Signals::new(early, &shared.access).map_err(|error| format!("signals: {error}"))?;
     let admin = estate.admin(process.admin).await?;
     let status = Rc::new(Status::default());
     status.taken.note(bound.failed.is_empty() && troubles.borrow().is_empty());
@@ -137,7 +139,13 @@ async fn begin(
     let socket = commands::serve(door, commander, Rc::clone(&status));
     launch.serving();
     // A closed standard output keeps nobody from serving.
-    let _ = print_start(admin_address, &addresses, occasion);
+    let _ = match &process.access_log {
+        // Who reads lines of the log there expects nothing else.
+        Some(AccessLog { path: None, .. }) => {
+            print_start(&mut io::stderr().lock(), admin_address, &addresses, occasion)
+        }
+        _ => print_start(&mut io::stdout().lock(), admin_address, &addresses, occasion),
+    };
     info!(workers, max_connections = shared.max_connections, "ready");
     notifier.ready();
     let mut running = Running {
@@ -173,7 +181,7 @@ async fn begin(
 
 /// From what was prepared to the last connection.
 async fn live(
-    prepared: Prepared,
+    prepared: (Prepared, Early),
     config_dir: &Path,
     state_dir: &Path,
     launch: Launch<'_>,
@@ -289,11 +297,11 @@ async fn linger(lame_duck: Duration, signals: &mut Signals) {
 }
 
 fn print_start(
+    out: &mut dyn Write,
     admin: SocketAddr,
     addresses: &[(Protocol, SocketAddr)],
     occasion: &mut impl Occasion,
 ) -> io::Result<()> {
-    let mut out = io::stdout().lock();
     writeln!(out, "admin http://{admin}/")?;
     for (protocol, address) in addresses {
         let scheme = match protocol {
@@ -302,7 +310,7 @@ fn print_start(
         };
         writeln!(out, "listening {scheme}://{address}")?;
     }
-    occasion.announce(&mut out)?;
+    occasion.announce(out)?;
     writeln!(out, "ready")?;
     out.flush()
 }

@@ -55,6 +55,19 @@ pub(super) fn bind(
     snapshot: &Snapshot,
     workers: usize,
     have: &[SocketAddr],
+    received: Received,
+) -> Bound {
+    bind_with(listen, snapshot, workers, have, received)
+}
+
+/// How a socket is had.
+type Have = fn(SocketAddr) -> io::Result<TcpListener>;
+
+fn bind_with(
+    how: Have,
+    snapshot: &Snapshot,
+    workers: usize,
+    have: &[SocketAddr],
     mut received: Received,
 ) -> Bound {
     let mut bound = Bound {
@@ -65,7 +78,8 @@ pub(super) fn bind(
         unclaimed: Received::new(),
     };
     for port in &snapshot.ports {
-        match bind_port(port, workers, have, &mut received, &owners(snapshot, port)) {
+        let wanted = Wanted { addresses: addresses(snapshot, port), all: port.address.is_none() };
+        match bind_port(how, &wanted, workers, have, &mut received, &owners(snapshot, port)) {
             Ok(all) => {
                 for (address, listeners) in all {
                     bound.addresses.push((port.protocol, address));
@@ -86,10 +100,18 @@ pub(super) fn bind(
     bound
 }
 
+/// Where a port is to be listened on.
+struct Wanted {
+    addresses: Vec<SocketAddr>,
+    /// One that is not to be had is left out.
+    all: bool,
+}
+
 /// A port's sockets for each of its addresses, one per worker unless they were
 /// received: all of them, or none.
 fn bind_port(
-    port: &Port,
+    how: Have,
+    port: &Wanted,
     workers: usize,
     have: &[SocketAddr],
     received: &mut Received,
@@ -97,17 +119,17 @@ fn bind_port(
 ) -> Result<Vec<(SocketAddr, Vec<TcpListener>)>, String> {
     let mut all = Vec::new();
     let mut lacking = None;
-    let wanted = addresses(port.address, port.number);
+    let wanted = &port.addresses;
     let has_some = wanted.iter().any(|address| have.contains(address));
-    for address in wanted.into_iter().filter(|address| !have.contains(address)) {
+    for &address in wanted.iter().filter(|address| !have.contains(address)) {
         let listeners: io::Result<Vec<TcpListener>> = match received.remove(&address) {
             Some(received) => Ok(received),
-            None => (0..workers).map(|_| listen(address)).collect(),
+            None => (0..workers).map(|_| how(address)).collect(),
         };
         match listeners {
             Ok(listeners) => all.push((address, listeners)),
             // A machine without IPv6 serves IPv4, and the other way round.
-            Err(error) if port.address.is_none() && lacks_family(&error) => {
+            Err(error) if port.all && lacks_family(&error) => {
                 lacking = Some(explain(address, &error, whose));
             }
             Err(error) => return Err(explain(address, &error, whose)),
@@ -117,6 +139,11 @@ fn bind_port(
         Some(why) if all.is_empty() && !has_some => Err(why),
         _ => Ok(all),
     }
+}
+
+/// What [`bind`] would come to. Nothing listens meanwhile, and nothing is kept.
+pub(super) fn foreseen(snapshot: &Snapshot, have: &[SocketAddr]) -> Bound {
+    bind_with(bound_only, snapshot, 1, have, Received::new())
 }
 
 /// Gives workers that lack a socket of an address one of their own: where the
@@ -145,7 +172,7 @@ pub(super) fn fill(sockets: &mut [Vec<Socket>]) {
 /// Where the snapshot wants to listen.
 pub(super) fn addresses_of(snapshot: &Snapshot) -> HashSet<SocketAddr> {
     let ports = snapshot.ports.iter();
-    ports.flat_map(|port| addresses(port.address, port.number)).collect()
+    ports.flat_map(|port| addresses(snapshot, port)).collect()
 }
 
 /// The files and lines that ask for the port.
@@ -158,17 +185,29 @@ fn owners(snapshot: &Snapshot, port: &Port) -> String {
     lines.join(", ")
 }
 
-fn addresses(address: Option<IpAddr>, port: u16) -> Vec<SocketAddr> {
-    match address {
-        Some(ip) => vec![SocketAddr::new(ip, port)],
-        None => vec![
-            SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
-            SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port),
-        ],
-    }
+fn addresses(snapshot: &Snapshot, port: &Port) -> Vec<SocketAddr> {
+    let ips: [IpAddr; 2] = match port.address {
+        Some(ip) => return vec![SocketAddr::new(ip, port.number)],
+        None if snapshot.process.loopback => {
+            [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+        }
+        None => [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+    };
+    ips.map(|ip| SocketAddr::new(ip, port.number)).into()
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bound_socket(address)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A client that comes is refused, as it was before.
+fn bound_only(address: SocketAddr) -> io::Result<TcpListener> {
+    bound_socket(address).map(TcpListener::from)
+}
+
+fn bound_socket(address: SocketAddr) -> io::Result<RawSocket> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // IPv4 has a socket of its own, on which clients show as IPv4.
@@ -178,8 +217,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 fn lacks_family(error: &io::Error) -> bool {

@@ -95,11 +95,12 @@ pub(super) fn prepare(
     let probes = prober::connections(&snapshot);
     let max_connections = process.limits.connections.unwrap_or(affordable(descriptors, probes));
     let access = Arc::default();
-    access::follow(&access, &process)?;
+    access::follow(&access, &process).map_err(|fault| fault.explained())?;
     let shared = Arc::new(Shared {
         access,
         live: Live::new(snapshot),
         connections: AtomicUsize::new(0),
+        doors: Default::default(),
         tunnels: AtomicUsize::new(0),
         max_connections,
         workers,
@@ -130,7 +131,8 @@ fn settle(
     let mut reading = directory.read(ask);
     let mut spread = launch.heir.is_some();
     loop {
-        let Some(config) = reading.config.clone() else { return Ok((reading, None)) };
+        let Some(mut config) = reading.config.clone() else { return Ok((reading, None)) };
+        config.process.loopback = launch.loopback;
         access::set_level(&config.process);
         let workers = match config.process.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),

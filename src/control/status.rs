@@ -207,6 +207,11 @@ struct StickyCookies {
 }
 
 impl Status {
+    /// What is not served as it is written, a line each.
+    pub fn refused(&self) -> impl Iterator<Item = String> {
+        self.refused.iter().map(FileTrouble::in_a_line)
+    }
+
     /// What this process, which handed over, still holds at a backend: its
     /// players are those of the process that serves.
     #[must_use]

@@ -110,6 +110,7 @@ pub struct TargetStatus {
     /// `GAME/GROUP/BACKEND`.
     pub name: String,
     /// What it was before what was asked for; not where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Text>,
     /// What the operator wants of it now.
     pub state: Text,

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::iter;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -44,8 +45,7 @@ pub(super) fn troubles(reading: &Reading, before: &[FileTrouble]) -> Vec<FileTro
         if found.iter().any(|known| known.file == file) {
             continue;
         }
-        let known = before.iter().find(|one| one.game.is_none() && one.file == file);
-        let since = known.map_or_else(|| unix(SystemTime::now()), |known| known.since);
+        let since = since(before, &file);
         let of_file = reading.diagnostics.iter().filter(|one| one.file == fault.file);
         found.push(FileTrouble::new(None, file, since, of_file));
     }
@@ -59,7 +59,36 @@ pub(super) fn troubles(reading: &Reading, before: &[FileTrouble]) -> Vec<FileTro
     found
 }
 
+/// Since when a file that concerns all games is in trouble.
+fn since(before: &[FileTrouble], file: &str) -> u64 {
+    let known = before.iter().find(|one| one.game.is_none() && one.file == file);
+    known.map_or_else(|| unix(SystemTime::now()), |known| known.since)
+}
+
 impl FileTrouble {
+    /// What of `lockgate.toml` could not be done, though it reads well.
+    pub(super) fn of_process(fault: &Diagnostic, before: &[FileTrouble]) -> FileTrouble {
+        let file = plain_path(&fault.file);
+        let since = since(before, &file);
+        FileTrouble::new(None, file, since, iter::once(fault))
+    }
+
+    /// As a reload tells of it.
+    pub(super) fn in_a_line(&self) -> String {
+        let Self { game, file, problems, .. } = self;
+        let name = game.as_ref().unwrap_or(file);
+        let serves = self.serves();
+        format!("{name}: refused: {}: {serves}", problems.first().map_or("", String::as_str))
+    }
+
+    fn serves(&self) -> String {
+        match (&self.game, self.last_good) {
+            (None, _) => "all serves as before".to_owned(),
+            (_, Some(of)) => format!("its last good version, of {}, serves", shown(of)),
+            (_, None) => "nothing of it serves".to_owned(),
+        }
+    }
+
     fn new<'a>(
         game: Option<String>,
         file: String,
@@ -76,11 +105,7 @@ impl FileTrouble {
 impl fmt::Display for FileTrouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let since = shown(self.since);
-        let serves = match (&self.game, self.last_good) {
-            (None, _) => "all serves as before".to_owned(),
-            (_, Some(of)) => format!("its last good version, of {}, serves", shown(of)),
-            (_, None) => "nothing of it serves".to_owned(),
-        };
+        let serves = self.serves();
         writeln!(f, "{}: refused since {since}: {serves}", self.file)?;
         self.problems.iter().try_for_each(|problem| writeln!(f, "  {problem}"))?;
         let more = self.errors.saturating_sub(self.problems.len());

@@ -114,6 +114,11 @@ pub struct Progress {
     /// All of the body that was taken off the client, if any, is still there to be
     /// sent again.
     pub replayable: bool,
+    /// The client has ended its side: most often it is gone, and a backend is not
+    /// given work for nobody a second time.
+    pub ended: bool,
+    /// It is gone for certain.
+    pub gone: bool,
 }
 
 /// How an attempt failed.
@@ -150,6 +155,8 @@ pub enum Stop {
     Kind,
     /// It may have been executed, and must not be twice.
     NotIdempotent,
+    /// Nobody waits for it any more, or hardly.
+    Client,
     /// Some of its body is gone.
     BodyGone,
     /// `tries`, or two backends have had it.
@@ -165,6 +172,10 @@ pub fn next(settings: &Settings, progress: &Progress, failed: Failed) -> Next {
     let give_up = Next::GiveUp;
     if !progress.replayable {
         return give_up(Stop::BodyGone);
+    }
+    let in_vain = progress.ended && failed.sent && !failed.stale;
+    if progress.gone || in_vain {
+        return give_up(Stop::Client);
     }
     let may_repeat = !failed.sent || progress.idempotent;
     if failed.stale && may_repeat {

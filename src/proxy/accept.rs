@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -73,11 +74,14 @@ fn is_one_connections(error: &io::Error) -> bool {
 fn start(worker: &Rc<Worker>, tcp: TcpStream, address: SocketAddr, port: u16) {
     let view = worker.view();
     let Some(protocol) = view.snapshot.port(port).map(|port| port.protocol) else { return };
+    let doors = &worker.shared.doors;
     let Some(seat) = worker.admit() else {
+        doors.refused.fetch_add(1, Ordering::Relaxed);
         let peer = Peer::new(address, port, usize::MAX);
         turn_away(Cx { worker, view: &view, peer: &peer }, &tcp, protocol);
         return;
     };
+    doors.accepted.fetch_add(1, Ordering::Relaxed);
     // It only costs latency where it fails.
     let _ = tcp.set_nodelay(true);
     let peer = Peer::new(address, port, seat.place());
@@ -124,6 +128,7 @@ async fn connection(seat: Seat, mut tcp: TcpStream, mut peer: Peer, protocol: Pr
             Ok(None) => {}
             Ok(Some(client)) => peer = Peer::new(client, peer.port, peer.place),
             Err(error) => {
+                seat.worker.shared.doors.proxy.fetch_add(1, Ordering::Relaxed);
                 if seat.worker.refusals.may_write() {
                     warn!(client = %peer.address.ip(), port = peer.port, %error, "PROXY header");
                 }

@@ -14,6 +14,16 @@ use super::headers;
 use super::tcp::Tcp;
 use crate::http1::{Field, ResponseHead};
 
+/// Whether a client is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    Here,
+    /// It has ended its side, and may be waiting for its answer.
+    Ended,
+    /// Nobody is.
+    Gone,
+}
+
 /// See the module. The request's body is read from it, the response's written
 /// to it.
 pub(super) trait Downstream: Source + Sink {
@@ -28,6 +38,12 @@ pub(super) trait Downstream: Source + Sink {
     /// Looks whether the client is still there while the backend works.
     /// `may_read`: what it sends now is not the request's body.
     fn watch(&mut self, task: &mut Context<'_>, may_read: bool) -> io::Result<()>;
+
+    /// Whether it still sends, as far as [`Downstream::watch`] has seen. On HTTP/2
+    /// the end of a request is no news.
+    fn presence(&self) -> Presence {
+        Presence::Here
+    }
 
     /// Nobody listens any more: what is written from now on is thrown away.
     fn discard(&mut self);
@@ -79,7 +95,8 @@ impl Downstream for Client {
         self.deadline.is_set()
     }
 
-    /// A FIN is no farewell: the request is complete and its answer is owed.
+    /// A FIN is no farewell: the request is complete and its answer is owed (unless
+    /// the listener says otherwise).
     /// What the client sends ahead (pipelining) is kept, up to one buffer.
     fn watch(&mut self, task: &mut Context<'_>, may_read: bool) -> io::Result<()> {
         let conn = &mut self.conn;
@@ -95,6 +112,14 @@ impl Downstream for Client {
             }
         }
         Ok(())
+    }
+
+    fn presence(&self) -> Presence {
+        match (self.conn.discard, self.conn.eof) {
+            (true, _) => Presence::Gone,
+            (_, true) => Presence::Ended,
+            _ => Presence::Here,
+        }
     }
 
     fn discard(&mut self) {

@@ -267,7 +267,12 @@ impl Failure {
     }
 
     pub(super) fn because(cause: Cause, phase: Phase, detail: impl fmt::Display) -> Failure {
-        Failure { detail: detail.to_string(), ..Failure::new(cause, phase) }
+        let mut detail = detail.to_string();
+        // What a library says of it is two lines with an address.
+        if detail.contains("close_notify") {
+            "the connection was closed without TLS's end".clone_into(&mut detail);
+        }
+        Failure { detail, ..Failure::new(cause, phase) }
     }
 
     /// An attempt failed like this, and the budget allows no other.

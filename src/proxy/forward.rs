@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::body::{Framing, Pump, PumpError, Source as _, Waiting};
 use super::buffer::{Buffer, FieldList};
-use super::client::Downstream;
+use super::client::{Downstream, Presence};
 use super::error::{Cause, Failure, Phase};
 use super::headers;
 use super::message::{Cx, Request, is_websocket};
@@ -246,9 +246,14 @@ impl Attempt<'_> {
         phase: Phase,
         may_read: bool,
     ) -> Result<(), Failure> {
-        client
-            .watch(task, may_read && self.upload.finished)
-            .or_else(|error| self.lost(request, client, error, phase))
+        let watched = client.watch(task, may_read && self.upload.finished);
+        let watched = watched.and_then(|()| match client.presence() {
+            Presence::Ended if !self.route.listener.config.client_half_close => {
+                Err(io::Error::other("the client ended its side"))
+            }
+            _ => Ok(()),
+        });
+        watched.or_else(|error| self.lost(request, client, error, phase))
     }
 
     /// Anything that moved moves the deadline.

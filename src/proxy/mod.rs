@@ -76,7 +76,7 @@ pub(crate) use registry::Holding;
 pub(crate) use sticky::CookieCounts;
 pub(crate) use tail::{Filter, Reader, Statuses};
 pub(crate) use thread::run_worker;
-pub(crate) use worker::Shared;
+pub(crate) use worker::{Doors, Shared};
 
 /// What the control plane wants of the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use crate::policy::headers::cookie;
 use crate::policy::route::normalize_path;
 use crate::policy::sticky::Direction;
 use crate::state::{Backend, Group, Takers, Trust};
+use crate::telemetry::counts::Lane;
 
 /// Picks the backend a client is bound to, else by the group's balance among
 /// those that are available.
@@ -185,6 +186,14 @@ impl Held {
     /// Where it leads.
     pub(super) fn backend(&self) -> &str {
         &self.backend.config.name
+    }
+
+    /// So many bytes more passed, to the backend and from it.
+    pub(super) fn count(&self, lane: Lane, sent: u64, received: u64) {
+        if let Some(counts) = self.backend.attempts().of(lane) {
+            counts.tunnel_sent.add(sent);
+            counts.tunnel_received.add(received);
+        }
     }
 
     /// Whose tunnel it is.

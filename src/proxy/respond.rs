@@ -155,11 +155,6 @@ pub(super) fn log(
     failure: &Failure,
     request_id: RequestId<'_>,
 ) {
-    let text = |bytes: &[u8]| {
-        let shown = bytes.get(..LOGGED).unwrap_or(bytes);
-        let more = if shown.len() < bytes.len() { "..." } else { "" };
-        format!("{}{more}", shown.escape_ascii())
-    };
     if let Some(request) = request {
         request.trace.failed(failure);
     }
@@ -185,6 +180,13 @@ pub(super) fn log(
     });
 }
 
+/// What a client wrote, as the log has it.
+fn text(bytes: &[u8]) -> String {
+    let shown = bytes.get(..LOGGED).unwrap_or(bytes);
+    let more = if shown.len() < bytes.len() { "..." } else { "" };
+    format!("{}{more}", shown.escape_ascii())
+}
+
 /// Logs an attempt that failed and was followed by another, or by an answer all
 /// the same.
 pub(super) fn log_attempt(cx: Cx<'_>, request: &Request, place: Place<'_>, failure: &Failure) {
@@ -193,12 +195,14 @@ pub(super) fn log_attempt(cx: Cx<'_>, request: &Request, place: Place<'_>, failu
             request_id = %request.id(cx.worker),
             cause = %failure.cause,
             phase = %failure.phase.name(),
-            detail = failure.detail,
+            detail = Some(&*failure.detail).filter(|detail| !detail.is_empty()),
             client = %place.client,
             game = &*place.listener.game,
             group = place.group.map(|group| &*group.config.name),
             backend = failure.backend.as_deref(),
-            method = %request.text(request.head.method_name).escape_ascii(),
+            method = text(request.text(request.head.method_name)),
+            host = request.authority().map(text),
+            path = text(request.path_and_query()),
             "attempt failed, the request goes elsewhere"
         );
     }

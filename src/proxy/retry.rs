@@ -1,10 +1,13 @@
 //! Forwards a request: to the picked backend, and when that fails to another one
 //! where [`crate::policy::retry`] allows it.
 
+use std::future::poll_fn;
+use std::task::Poll;
+
 use tokio::time::Instant;
 
 use super::body::Pump;
-use super::client::Downstream;
+use super::client::{Downstream, Presence};
 use super::error::{Cause, Failure, Phase};
 use super::forward::{self, Attempt, Failed, attempt};
 use super::message::{Cx, Request};
@@ -32,6 +35,11 @@ pub(super) async fn forward<'a>(
     let mut fresh = false;
     loop {
         let outcome = attempt(cx, request, route, picked, upload, fresh, client).await;
+        match &outcome {
+            Ok(attempt) if attempt.status() < 400 => {}
+            Ok(attempt) => tries.look(client, attempt.upload.source_done()).await,
+            Err(failed) => tries.look(client, failed.upload.source_done()).await,
+        }
         let step = match outcome {
             Ok(attempt) => tries.answered(attempt),
             Err(failed) => tries.failed(*failed),
@@ -70,6 +78,8 @@ struct Tries<'a, 'r> {
     began: Option<Instant>,
     /// The last real answer, should there be no better one.
     answer: Option<Box<Attempt<'a>>>,
+    /// Whether anybody waits for a further attempt.
+    presence: Presence,
 }
 
 impl<'a, 'r> Tries<'a, 'r> {
@@ -89,7 +99,20 @@ impl<'a, 'r> Tries<'a, 'r> {
             idempotent,
             began: None,
             answer: None,
+            presence: Presence::Here,
         }
+    }
+
+    /// Looks whether the client is still there. What it sends now is no more of
+    /// the request's body if that is `whole`.
+    async fn look(&mut self, client: &mut impl Downstream, whole: bool) {
+        let watched = poll_fn(|task| Poll::Ready(client.watch(task, whole))).await;
+        let half_close = self.route.listener.config.client_half_close;
+        self.presence = match client.presence() {
+            _ if watched.is_err() => Presence::Gone,
+            Presence::Ended if !half_close => Presence::Gone,
+            presence => presence,
+        };
     }
 
     /// The request's body, kept as far as it may be needed once more.
@@ -163,6 +186,11 @@ impl<'a, 'r> Tries<'a, 'r> {
             self.group.note_failure(picked.place, blame, failure.cause.name());
             self.keep_binding(picked.place, blame);
         }
+        if self.presence == Presence::Gone && !failure.cause.is_clients() {
+            self.request.trace.attempt_failed(&failure);
+            let why = "the client left before another attempt";
+            return Step::Failed(Failure::because(Cause::ClientGone, Phase::Response, why));
+        }
         let Next::Elsewhere { charged } = next else { return self.give_up(failure) };
         self.tried.push(picked.place);
         drop(picked);
@@ -185,6 +213,8 @@ impl<'a, 'r> Tries<'a, 'r> {
             elapsed: began.elapsed(),
             idempotent: self.idempotent,
             replayable: upload.is_replayable(),
+            ended: self.presence == Presence::Ended,
+            gone: self.presence == Presence::Gone,
         };
         next(&self.settings.settings, &progress, failed)
     }

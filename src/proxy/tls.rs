@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustls::server::Acceptor;
@@ -47,12 +48,19 @@ pub(super) async fn handshake(worker: &Worker, tcp: TcpStream, peer: &mut Peer) 
                     | io::ErrorKind::ConnectionReset
                     | io::ErrorKind::BrokenPipe
             );
+            if !silent {
+                failed(worker);
+            }
             if !silent && worker.refusals.may_write() {
                 warn!(client = %peer.address.ip(), port = peer.port, %error, "TLS handshake failed");
             }
             None
         }
     }
+}
+
+fn failed(worker: &Worker) {
+    worker.shared.doors.tls.fetch_add(1, Ordering::Relaxed);
 }
 
 async fn accept(
@@ -65,6 +73,7 @@ async fn accept(
         return Ok(None);
     }
     if first != [HANDSHAKE] {
+        failed(worker);
         tcp.write_all(PLAIN).await?;
         drain(&mut tcp).await;
         return Ok(None);
@@ -72,6 +81,7 @@ async fn accept(
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), Tcp::new(tcp)).await?;
     let name = start.client_hello().server_name().and_then(|name| HostName::parse(name.as_bytes()));
     let Some(identity) = identity(worker, peer.port, name.as_ref()) else {
+        failed(worker);
         if worker.refusals.may_write() {
             let name = name.as_ref().map(HostName::as_str);
             warn!(client = %peer.address.ip(), port = peer.port, name, "TLS name of no listener");

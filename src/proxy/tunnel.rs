@@ -44,6 +44,8 @@ pub(super) struct Tunnel {
     up: Way,
     /// Backend to client; begins with the head of the 101.
     down: Way,
+    /// What of both ways is in the counters.
+    counted: (u64, u64),
     /// Which direction goes first this time.
     up_first: bool,
     timeout: Duration,
@@ -78,6 +80,7 @@ impl Tunnel {
             place,
             up: Way::new(Buffer::none(), Frames::of_client()),
             down: Way::new(head, Frames::of_backend()),
+            counted: (0, 0),
             up_first: false,
             timeout,
             calls: 0,
@@ -102,7 +105,12 @@ impl Tunnel {
         })
         .await;
         let mut silence = Silence::new(self.timeout);
-        let ended = poll_fn(|task| self.poll(task, worker, client, &mut silence)).await;
+        let ended = poll_fn(|task| {
+            let polled = self.poll(task, worker, client, &mut silence);
+            self.count(worker);
+            polled
+        })
+        .await;
         match &ended {
             Ok(()) if self.until.is_some() => self.ending = Ending::Stopping,
             Ok(()) => {}
@@ -113,6 +121,16 @@ impl Tunnel {
             }
         }
         ended
+    }
+
+    /// Has the counters know what moved.
+    fn count(&mut self, worker: &Worker) {
+        let (up, down) = (self.up.bytes, self.down.bytes);
+        if self.counted != (up, down) {
+            let (sent, received) = (up - self.counted.0, down - self.counted.1);
+            self.place.count(worker.lane, sent, received);
+            self.counted = (up, down);
+        }
     }
 
     /// Client to backend. The client's end is passed on; the backend may go on

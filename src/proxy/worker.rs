@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
@@ -27,6 +27,19 @@ use crate::telemetry::access::{AccessBuffer, AccessLog};
 use crate::telemetry::counts::Lane;
 use crate::telemetry::failures::FailureLog;
 
+/// What became of connections before there was a request.
+#[derive(Debug, Default)]
+pub(crate) struct Doors {
+    /// Accepted.
+    pub accepted: AtomicU64,
+    /// Turned away: there were as many as there may be.
+    pub refused: AtomicU64,
+    /// That shook no hands, though they tried.
+    pub tls: AtomicU64,
+    /// Without the PROXY header that was to be there.
+    pub proxy: AtomicU64,
+}
+
 /// What all workers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -34,6 +47,8 @@ pub(crate) struct Shared {
     pub live: Live,
     /// Client connections of all workers.
     pub connections: AtomicUsize,
+    /// And what became of others.
+    pub doors: Doors,
     /// Tunnels of all workers, whatever became of their backends.
     pub tunnels: AtomicUsize,
     /// Where each request leaves a line, if it does.

@@ -4,10 +4,10 @@
 //! full, or a second after its first line. One thread writes them, so that no
 //! worker ever waits for a disk or a reader: what that thread cannot keep up with
 //! is dropped and counted. A buffer is whole lines, and is written at once behind
-//! what is there, so that two processes (an upgrade) can write to one file.
+//! what is there (into a pipe in pieces that the system keeps together), so that
+//! two processes (an upgrade) can write to one place.
 
 use std::cell::{Cell, RefCell};
-
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -242,7 +242,10 @@ impl AccessBuffer {
             spawn_local(async move {
                 tokio::time::sleep(AGE).await;
                 own.armed.set(false);
-                own.hand_over(&mut own.gathered.borrow_mut());
+                let mut gathered = own.gathered.borrow_mut();
+                own.hand_over(&mut gathered);
+                // Who has nothing to say keeps no file open that the log may have left.
+                (gathered.epoch, gathered.sink) = (0, None);
             });
         }
     }

@@ -167,6 +167,10 @@ pub struct Attempts {
     pub sent: Count,
     /// Body bytes from it.
     pub received: Count,
+    /// Bytes of tunnels to it.
+    pub tunnel_sent: Count,
+    /// Bytes of tunnels from it.
+    pub tunnel_received: Count,
     /// How long connections took to open, with their TLS handshake.
     pub connect: Histogram,
     /// From an attempt's beginning to the header of its response.
@@ -255,6 +259,10 @@ pub struct AttemptSums {
     pub sent: u64,
     /// See [`Attempts::received`].
     pub received: u64,
+    /// See [`Attempts::tunnel_sent`].
+    pub tunnel_sent: u64,
+    /// See [`Attempts::tunnel_received`].
+    pub tunnel_received: u64,
     /// See [`Attempts::connect`].
     pub connect: Durations,
     /// See [`Attempts::header`].
@@ -272,6 +280,8 @@ impl Lanes<Attempts> {
             sums.retries += lane.retries.get();
             sums.sent += lane.sent.get();
             sums.received += lane.received.get();
+            sums.tunnel_sent += lane.tunnel_sent.get();
+            sums.tunnel_received += lane.tunnel_received.get();
             sums.connect.add(&lane.connect);
             sums.header.add(&lane.header);
         }

@@ -5,7 +5,7 @@
 
 use std::io::ErrorKind;
 
-use crate::support::{Backend, Client, Gate, Site, eventually};
+use crate::support::{Backend, Client, Gate, Port, Site, eventually};
 
 #[test]
 fn er_06_a_reset_aborts_a_get() {
@@ -248,4 +248,98 @@ fn bad_chunks_in_the_middle_cut_the_response() {
         assert_ne!(cut.error.kind(), ErrorKind::InvalidData, "{tail:?}: {}", cut.error);
         eventually("the backend's connection is dropped", || b1.left() == 1);
     }
+}
+
+/// A site whose listener takes a client that ends its side for gone.
+fn without_half_close(backend: &Backend) -> [Site; 2] {
+    let line = "client_half_close = false";
+    [
+        Site::http().listener(line).backend(backend).start(),
+        Site::https().listener(line).backend(backend).start(),
+    ]
+}
+
+#[test]
+fn er_06_a_fin_aborts_a_get_where_half_closing_is_off() {
+    let b1 = Backend::hanging("B1");
+    for site in without_half_close(&b1) {
+        let (left, seen) = (b1.left(), b1.executions());
+        let mut client = site.connect();
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        b1.wait_for_executions(seen + 1);
+        client.half_close();
+        eventually("the backend sees the connection end", || b1.left() > left);
+        site.lockgate.wait_for_log(&["cause=client_gone", "status=499", "ended its side"]);
+        assert_eq!(b1.executions(), seen + 1, "nothing is tried for nobody");
+    }
+}
+
+/// What must not be left half done is done, whatever the client did.
+#[test]
+fn er_06_a_fin_lets_a_post_complete_where_half_closing_is_off() {
+    let (gate, done) = (Gate::default(), Gate::default());
+    let (hold, finished) = (gate.clone(), done.clone());
+    let b1 = Backend::scripted("B1", move |exchange| {
+        exchange.read_body();
+        if exchange.request().method() == "POST" {
+            hold.pass();
+        }
+        exchange.reply("done");
+        finished.open();
+    });
+    let [site, _] = without_half_close(&b1);
+    let mut client = site.connect();
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello");
+    b1.wait_for_completed(1);
+    client.half_close();
+    gate.open();
+    done.pass();
+    site.get("/").expect(200);
+    assert_eq!(b1.left(), 0);
+    site.lockgate.wait_for_log(&["status=499", "cause=client_gone"]);
+}
+
+/// The first backend ends the connection without an answer. What comes of that is
+/// told; no other one works for who is most often gone.
+#[test]
+fn er_06_a_request_whose_client_ended_its_side_is_not_executed_again() {
+    for (ends, executions) in [(true, 0), (false, 1)] {
+        let gate = Gate::default();
+        let hold = gate.clone();
+        let b1 = Backend::scripted("B1", move |exchange| {
+            hold.pass();
+            exchange.close();
+        });
+        let b2 = Backend::named("B2");
+        let site = Site::http()
+            .rule("path = \"/fixed\"\nrespond = { status = 200, body = \"\" }")
+            .backend(&b1)
+            .backend_with(&b2, "backup = true")
+            .start();
+        let mut client = site.connect();
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        b1.wait_for_executions(1);
+        if ends {
+            client.half_close();
+            // It is heard of before what the backend does next: there is one worker.
+            for _ in 0..3 {
+                site.get("/fixed").expect(200);
+            }
+        }
+        gate.open();
+        client.read().expect(if ends { 502 } else { 200 });
+        assert_eq!(b2.executions(), executions, "ended: {ends}");
+    }
+}
+
+/// Nothing was executed yet: the answer that is owed is worth another attempt.
+#[test]
+fn er_06_who_ended_his_side_is_served_by_another_backend_than_one_that_refuses() {
+    let (port, b2) = (Port::reserve(), Backend::named("B2"));
+    let site =
+        Site::http().address(&port.refusing_address()).backend_with(&b2, "backup = true").start();
+    let mut client = site.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    client.half_close();
+    assert_eq!(client.read().expect(200).backend(), "B2");
 }

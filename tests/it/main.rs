@@ -15,6 +15,7 @@ mod admin_address;
 mod answers;
 mod architecture;
 mod balance;
+mod beforehand;
 mod cli;
 mod clients;
 mod closing;

@@ -295,3 +295,54 @@ fn open_metrics_are_given_to_who_asks_and_the_socket_answers_too() {
     );
     assert_eq!(series(body), series(&plain));
 }
+
+/// What comes before there is a request, and what never is one.
+#[test]
+fn connections_are_counted_whatever_becomes_of_them() {
+    let b1 = Backend::named("B1");
+    let site = Site::https().backend(&b1).process("[limits]\nconnections = 2").start();
+    let lockgate = &site.lockgate;
+    site.get("/").expect(200);
+    let page = awaited(lockgate, "lockgate_connections_accepted_total", 1.0);
+    assert_eq!(page.get("lockgate_tls_handshake_failures_total"), Some(0.0));
+    // Plain HTTP, then a name that nobody has.
+    let mut plain = Client::plain(site.port());
+    plain.get("a.test", "/").expect(400);
+    drop(plain);
+    awaited(lockgate, "lockgate_tls_handshake_failures_total", 1.0);
+    let _ = crate::support::TlsOffer::to("nobody.test").refusal(site.port());
+    awaited(lockgate, "lockgate_tls_handshake_failures_total", 2.0);
+    eventually("they are gone", || Page::of(lockgate).get("lockgate_connections") == Some(0.0));
+    let held = [site.connect(), site.connect()];
+    let refused = std::net::TcpStream::connect(("127.0.0.1", site.port())).unwrap();
+    awaited(lockgate, "lockgate_connections_refused_total", 1.0);
+    drop((held, refused));
+}
+
+#[test]
+fn a_proxy_header_that_is_owed_and_does_not_come_is_counted() {
+    let b1 = Backend::named("B1");
+    let peers = "[proxy_protocol]\npeers = [\"127.0.0.1\"]";
+    let site = Site::http().backend(&b1).process(peers).start();
+    Client::plain(site.port()).send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    awaited(&site.lockgate, "lockgate_proxy_header_failures_total", 1.0);
+}
+
+#[test]
+fn a_backends_load_and_the_bytes_of_its_websockets_are_there_while_they_live() {
+    let b1 = crate::websocket::mirroring();
+    let site = Site::http().backend_with(&b1, "name = \"b1\", max_connections = 5").start();
+    let labels = "{game=\"game\",group=\"web\",backend=\"b1\"}";
+    let series = |name: &str| format!("lockgate_{name}{labels}");
+    let mut tunnel = site.connect();
+    tunnel.send(UPGRADE);
+    assert!(tunnel.read_head().contains(" 101 "));
+    let page = awaited(&site.lockgate, &series("backend_in_flight"), 1.0);
+    assert_eq!(page.get(&series("backend_max_connections")), Some(5.0));
+    tunnel.send("seven b");
+    assert_eq!(tunnel.read_exactly(7), b"seven b");
+    let page = awaited(&site.lockgate, &series("tunnel_received_bytes_total"), 7.0);
+    assert_eq!(page.get(&series("tunnel_sent_bytes_total")), Some(7.0));
+    drop(tunnel);
+    awaited(&site.lockgate, &series("backend_in_flight"), 0.0);
+}

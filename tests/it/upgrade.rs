@@ -19,10 +19,10 @@ use crate::support::{
 
 /// The processes of a test that are not its children, found by the directory
 /// they run in; killed when this is dropped.
-struct Family(PathBuf);
+pub(crate) struct Family(PathBuf);
 
 impl Family {
-    fn of(setup: &Setup) -> Self {
+    pub(crate) fn of(setup: &Setup) -> Self {
         Self(setup.path().join("state"))
     }
 

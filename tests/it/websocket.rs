@@ -37,7 +37,7 @@ fn granting<T: Send + 'static>(
 }
 
 /// A backend whose tunnels send back what they get.
-fn mirroring() -> Backend {
+pub(crate) fn mirroring() -> Backend {
     granting(|exchange| exchange.mirror()).0
 }
 

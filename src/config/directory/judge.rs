@@ -75,7 +75,10 @@ impl Directory {
             if let Some(mut candidate) = known.examine(process, certificates, &self.dir, !anew) {
                 if let Some(fault) = self.rejected.get(key) {
                     let notes = &candidate.drop_in.notes;
-                    let span = notes.source.line_span(fault.line);
+                    let span = match fault.port {
+                        Some(port) => notes.source.number_span(fault.line, port),
+                        None => notes.source.line_span(fault.line),
+                    };
                     notes.error(&span, &fault.message, &fault.hint);
                     (candidate.digest, known.digest) = (None, None);
                 }

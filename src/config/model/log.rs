@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::config::diagnostic::Place;
+
 /// The access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessLog {
@@ -9,8 +11,8 @@ pub struct AccessLog {
     pub path: Option<PathBuf>,
     /// How a line is written, default JSON.
     pub format: LogFormat,
-    /// `FILE:LINE` of the key, for what goes wrong with it later.
-    pub place: String,
+    /// Where the key stands, for what goes wrong with it later.
+    pub place: Place,
 }
 
 /// How a line of the access log is written.

@@ -1,7 +1,7 @@
 //! `lockgate.toml`.
 
 use super::*;
-use crate::config::{LogFormat, LogLevel};
+use crate::config::{LogFormat, LogLevel, Place};
 
 /// What is said of `lockgate.toml` with this text, beside a good game.
 fn process_says(text: &str) -> Vec<String> {
@@ -70,7 +70,7 @@ fn every_key_of_lockgate_toml_arrives() {
     assert_eq!(limits.connections, Some(5));
     assert_eq!((limits.handshake_timeout.as_secs(), limits.header_timeout.as_secs()), (1, 2));
     let log = process.access_log.as_ref().unwrap();
-    let place = format!("{}:7", dir.path().join("lockgate.toml").display());
+    let place = Place { file: dir.path().join("lockgate.toml"), line: 7 };
     assert_eq!((log.path.clone(), &log.place), (Some(dir.path().join("a.log")), &place));
     assert_eq!((log.format, process.log_level), (LogFormat::Combined, LogLevel::Warn));
     let [a, b] = [0, 1].map(|at| &config.games[at]);

@@ -115,7 +115,7 @@ fn listeners_change() {
         [
             "domain youxia.localhost of youxia.com:8030 removed",
             "domain *.youxia.com of youxia.com:8030 added",
-            "port 8443 of youxia.com:8030 removed",
+            "port 8443 of youxia.com removed",
             "listener youxia.com:8030: access changed, idle_timeout 1m → 15s",
         ]
     );

@@ -6,9 +6,10 @@ pub mod certificates;
 mod shipped;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use backends::{Bond, DemoBackend, DemoBackends};
@@ -21,12 +22,50 @@ use crate::config::{Action, Config, Game, Listener, Protocol, StickyMode};
 pub struct Prepared {
     dir: PathBuf,
     ca: PathBuf,
+    unpacked: Option<Unpacked>,
+}
+
+/// The shipped drop-ins in a folder of their own, which goes with this: keys are
+/// in it.
+#[derive(Debug)]
+struct Unpacked(PathBuf);
+
+impl Unpacked {
+    fn make() -> io::Result<Unpacked> {
+        let (temporary, id) = (std::env::temp_dir(), std::process::id());
+        let named = |n: u32| match n {
+            0 => temporary.join(format!("lockgate-demo-{id}")),
+            n => temporary.join(format!("lockgate-demo-{id}-{n}")),
+        };
+        let mut n = 0;
+        loop {
+            let folder = named(n);
+            match DirBuilder::new().mode(0o700).create(&folder) {
+                Ok(()) => break Ok(Unpacked(folder)),
+                // Whoever made it, it is not ours.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && n < 100 => n += 1,
+                Err(error) => {
+                    let why = format!("{}: {error}", folder.display());
+                    break Err(io::Error::new(error.kind(), why));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        // Somebody may have been faster.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// The running demo: ends its backends when dropped.
 #[derive(Debug)]
 pub struct Demo {
     ca: PathBuf,
+    /// Where it is served from, if only for this time.
+    unpacked: Option<PathBuf>,
     /// Per game: name and what to ask for.
     games: Vec<(String, Vec<Address>)>,
     backends: DemoBackends,
@@ -47,12 +86,12 @@ struct Address {
 /// # Errors
 /// When files can't be read or written.
 pub fn prepare(config_dir: Option<&Path>) -> io::Result<Prepared> {
-    let dir = match config_dir {
-        Some(dir) => dir.to_path_buf(),
+    let (dir, unpacked) = match config_dir {
+        Some(dir) => (dir.to_path_buf(), None),
         None => {
-            let dir = std::env::temp_dir().join(format!("lockgate-demo-{}", std::process::id()));
-            shipped::unpack(&dir)?;
-            dir
+            let unpacked = Unpacked::make()?;
+            shipped::unpack(&unpacked.0)?;
+            (unpacked.0.clone(), Some(unpacked))
         }
     };
     let listeners = dir.join("listeners.d");
@@ -61,7 +100,7 @@ pub fn prepare(config_dir: Option<&Path>) -> io::Result<Prepared> {
         io::Error::new(error.kind(), format!("{}: {error}: {hint}", listeners.display()))
     })?;
     let ca = certificates::ensure(&dir.join("certs"), &wanted)?.ca;
-    Ok(Prepared { dir, ca })
+    Ok(Prepared { dir, ca, unpacked })
 }
 
 impl Prepared {
@@ -98,6 +137,7 @@ impl Prepared {
         }
         Ok(Demo {
             ca: self.ca.clone(),
+            unpacked: self.unpacked.as_ref().map(|unpacked| unpacked.0.clone()),
             games: config.games.iter().map(|game| (game.name.to_string(), pages(game))).collect(),
             backends: backends::start(wanted)?,
         })
@@ -134,6 +174,15 @@ impl Demo {
             {
                 writeln!(out, "  browser: https://{domain}:{port}{path}")?;
             }
+        }
+        if let Some(dir) = &self.unpacked {
+            writeln!(
+                out,
+                "\nIts files are in {} until it ends; other commands, such as `status`, find it \
+                 with `--config {}`.",
+                dir.display(),
+                dir.display()
+            )?;
         }
         writeln!(
             out,

@@ -36,6 +36,7 @@ pub(super) fn encode(
     out: &mut Out<'_>,
     snapshot: &Snapshot,
     players: Option<&HashMap<u64, usize>>,
+    in_flight: Option<&HashMap<u64, u32>>,
 ) -> fmt::Result {
     let rows: Vec<Row<'_>> = snapshot
         .groups()
@@ -58,6 +59,25 @@ pub(super) fn encode(
         for row in rows.iter().filter(|row| row.group.sticky.is_some()) {
             let count = players.get(&row.backend.id()).copied().unwrap_or_default();
             gauge.set(&row.labels(), count as u64)?;
+        }
+    }
+    let mut requests = out.gauge(
+        "lockgate_backend_in_flight",
+        "Requests it has at the moment, open WebSockets included.",
+    )?;
+    if let Some(in_flight) = in_flight {
+        for row in &rows {
+            let count = in_flight.get(&row.backend.id()).copied().unwrap_or_default();
+            requests.set(&row.labels(), count + row.backend.tunnels())?;
+        }
+    }
+    let mut most = out.gauge(
+        "lockgate_backend_max_connections",
+        "The most of them it may have; absent where there is no limit.",
+    )?;
+    for row in &rows {
+        if let Some(max) = row.backend.config.max_connections {
+            most.set(&row.labels(), max)?;
         }
     }
     let mut tunnels = out.gauge("lockgate_tunnels", "Open WebSockets.")?;
@@ -93,12 +113,16 @@ fn attempts(out: &mut Out<'_>, rows: &[Row<'_>]) -> fmt::Result {
 
 type Count = fn(&AttemptSums) -> u64;
 
-const COUNTS: [(&str, &str, Count); 4] = [
+const COUNTS: [(&str, &str, Count); 6] = [
     ("lockgate_retries", "Attempts that followed another at the same request.", |sums| {
         sums.retries
     }),
     ("lockgate_backend_sent_bytes", "Bytes of bodies to the backend.", |sums| sums.sent),
     ("lockgate_backend_received_bytes", "Bytes of bodies from the backend.", |sums| sums.received),
+    ("lockgate_tunnel_sent_bytes", "Bytes of WebSockets to the backend.", |sums| sums.tunnel_sent),
+    ("lockgate_tunnel_received_bytes", "Bytes of WebSockets from the backend.", |sums| {
+        sums.tunnel_received
+    }),
     ("lockgate_backend_connects", "New connections to the backend.", |sums| sums.connect.count()),
 ];
 

@@ -37,8 +37,12 @@ pub(super) fn encode(out: &mut Out<'_>) -> fmt::Result {
 }
 
 fn cpu_seconds() -> f64 {
-    let spent = clock_gettime(ClockId::ProcessCPUTime);
-    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
+    seconds(ClockId::ProcessCPUTime)
+}
+
+fn seconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn resident_bytes() -> Option<u64> {
@@ -62,10 +66,10 @@ fn start_seconds() -> Option<f64> {
     // The name in parentheses may hold anything; the start is the 20th after it.
     let (_, fields) = own.rsplit_once(')')?;
     let ticks: u64 = fields.split_ascii_whitespace().nth(19)?.parse().ok()?;
-    let machine = fs::read_to_string("/proc/stat").ok()?;
-    let boot = machine.lines().find_map(|line| line.strip_prefix("btime "))?;
-    let boot: u64 = boot.trim().parse().ok()?;
-    Some(boot as f64 + ticks as f64 / clock_ticks_per_second() as f64)
+    // `/proc/stat` says when that was, but not to who sees its own processes alone
+    // (`ProcSubset=pid`).
+    let boot = seconds(ClockId::Realtime) - seconds(ClockId::Boottime);
+    Some(boot + ticks as f64 / clock_ticks_per_second() as f64)
 }
 
 #[cfg(test)]

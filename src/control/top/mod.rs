@@ -120,7 +120,8 @@ async fn show(state_dir: &Path, wanted: &Wanted) -> Result<(), String> {
 
 async fn look(state_dir: &Path) -> Result<Document, String> {
     let state_dir = state_dir.to_owned();
-    let answer = spawn_blocking(move || client::ask(&state_dir, "GET", "/status.json")).await;
+    let answer =
+        spawn_blocking(move || client::ask(&state_dir, "GET", "/status.json?compact")).await;
     let answer = answer.map_err(|error| error.to_string())??;
     serde_json::from_slice(&answer)
         .map_err(|error| format!("the running lockgate is of another version: {error}"))

@@ -10,6 +10,8 @@ const FIRST: Progress = Progress {
     elapsed: Duration::ZERO,
     idempotent: true,
     replayable: true,
+    ended: false,
+    gone: false,
 };
 const POST: Progress = Progress { idempotent: false, sent_to: 1, ..FIRST };
 const REFUSED: Failed = Failed { kind: Kind::Error, sent: false, stale: false };
@@ -184,4 +186,19 @@ fn what_is_left_of_a_budget_can_be_taken() {
     assert_eq!(taken, 100);
     assert!(!budget.take(20, 0, 500));
     assert_eq!(budget.left(20, 1000, 500), 100, "of the requests since");
+}
+
+#[test]
+fn nobody_is_served_a_second_time() {
+    let ended = Progress { ended: true, sent_to: 1, ..FIRST };
+    let client = Next::GiveUp(Stop::Client);
+    assert_eq!(next(&USUAL, &ended, CLOSED), client);
+    // Nothing was executed: it is waited for, as far as anybody knows.
+    assert_eq!(next(&USUAL, &Progress { sent_to: 0, ..ended }, REFUSED), FREE);
+    let stale = Failed { stale: true, ..CLOSED };
+    assert_eq!(next(&USUAL, &ended, stale), Next::Again);
+    let gone = Progress { gone: true, ..ended };
+    for failed in [CLOSED, REFUSED, stale] {
+        assert_eq!(next(&USUAL, &gone, failed), client);
+    }
 }

@@ -10,6 +10,7 @@ pub const VERIFIES_FOR: Seconds = 30 * 24 * 60 * 60;
 /// What a secret's keys are derived for; another use is another context.
 const GROUP: &str = "lockgate 2026 sticky cookies: the key of a group";
 const BACKEND: &str = "lockgate 2026 sticky cookies: the names of backends";
+const FINGERPRINT: &str = "lockgate 2026 sticky cookies: what a secret is called";
 const KEY_ID: &str = "lockgate 2026 sticky cookies: the number of a key";
 
 /// One secret of the ring.
@@ -23,6 +24,16 @@ pub struct Secret {
     /// When its successor replaced it; it verifies for [`VERIFIES_FOR`] longer.
     /// `None`: as long as it stands in the ring.
     pub retired: Option<Seconds>,
+}
+
+impl Secret {
+    /// By which a person may tell it from others; nothing of it can be found out
+    /// from this.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let [a, b, c, d, ..] = blake3::derive_key(FINGERPRINT, &self.material);
+        format!("{a:02x}{b:02x}{c:02x}{d:02x}")
+    }
 }
 
 impl fmt::Debug for Secret {

@@ -362,6 +362,8 @@ fn after(
         elapsed: Duration::ZERO,
         idempotent,
         replayable: true,
+        ended: false,
+        gone: false,
     };
     let decided = next(settings, &progress, retry::Failed { kind, sent, stale: false });
     let (next, why) = match decided {
@@ -392,6 +394,7 @@ fn stopped(stop: Stop) -> &'static str {
     match stop {
         Stop::Kind => "`retry.on` does not list it",
         Stop::NotIdempotent => "it may have been executed, and its method is not idempotent",
+        Stop::Client => "the client has left",
         Stop::BodyGone => "some of its body is gone",
         Stop::Tries => "`retry.tries` allows no other",
         Stop::Timeout => "`retry.timeout` is over",

@@ -17,6 +17,8 @@ use super::{Format, lines, locked};
 
 /// Others than its owner's group have no business with players' addresses.
 const MODE: u32 = 0o640;
+/// So many bytes go into a pipe without others between them (POSIX; on Linux 4096).
+const PIPE_BUF: usize = 4096;
 /// How often what cannot wait for itself is tried.
 const AGAIN: Duration = Duration::from_millis(10);
 
@@ -33,8 +35,10 @@ pub(crate) struct Sink {
 
 /// The writing thread's alone.
 #[derive(Debug)]
-struct Open {
+pub(super) struct Open {
     file: File,
+    /// And no pipe, terminal or the like.
+    regular: bool,
     /// The last write failed, since so many lines.
     failing: Option<u64>,
     /// Part of a line was written, and the rest was not.
@@ -51,7 +55,7 @@ impl Sink {
             Some(path) => open(path)?,
             None => File::from(io::stdout().as_fd().try_clone_to_owned()?),
         };
-        let open = Mutex::new(Open { file, failing: None, torn: false });
+        let open = Mutex::new(Open::new(file));
         Ok(Sink { format, path: path.map(Path::to_owned), open, slow: AtomicBool::new(false) })
     }
 
@@ -77,7 +81,7 @@ impl Sink {
         match open(path) {
             Ok(file) => {
                 let mut open = locked(&self.open);
-                *open = Open { file, failing: None, torn: false };
+                *open = Open::new(file);
                 info!(to = self.name(), "access log: reopened");
             }
             Err(error) => {
@@ -117,11 +121,29 @@ impl Sink {
 }
 
 impl Open {
+    pub(super) fn new(file: File) -> Open {
+        let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        Open { file, regular, failing: None, torn: false }
+    }
+
+    /// What is written at once. A file takes all of it in one piece, and appends it;
+    /// into a pipe two processes (an upgrade) write whole lines only as long as no
+    /// piece is longer than the system keeps together.
+    pub(super) fn piece<'a>(&self, rest: &'a [u8]) -> &'a [u8] {
+        let end = match rest.get(..PIPE_BUF) {
+            Some(first) if !self.regular => memchr::memrchr(b'\n', first)
+                // A longer line than that is one piece all the same.
+                .or_else(|| memchr::memchr(b'\n', rest)),
+            _ => None,
+        };
+        end.and_then(|end| rest.get(..=end)).unwrap_or(rest)
+    }
+
     /// Writes all of it; an error comes with how much was.
     fn write(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            match self.file.write(rest) {
+            match self.file.write(self.piece(rest)) {
                 Ok(0) => return Err((done, io::ErrorKind::WriteZero.into())),
                 Ok(n) => done += n,
                 Err(error) => match error.kind() {

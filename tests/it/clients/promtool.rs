@@ -46,7 +46,7 @@ fn the_alerts_and_the_panels_are_good_expressions() {
         .enumerate()
         .map(|(number, expression)| {
             // What Grafana puts in there.
-            let expression = expression.replace("$__rate_interval", "5m");
+            let expression = expression.replace("$__rate_interval", "5m").replace("$__range", "3h");
             serde_json::json!({ "record": format!("panel:{number}"), "expr": expression })
         })
         .collect();

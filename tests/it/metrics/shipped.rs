@@ -128,7 +128,10 @@ fn the_dashboard_is_one_that_grafana_draws() {
             for variable in expression.split('$').skip(1) {
                 let end = variable.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
                 let name = &variable[..end.unwrap_or(variable.len())];
-                assert!(names.contains(&name) || name == "__rate_interval", "{expression}");
+                assert!(
+                    names.contains(&name) || ["__rate_interval", "__range"].contains(&name),
+                    "{expression}"
+                );
             }
         }
     }

@@ -220,11 +220,21 @@ impl Setup {
         }
         let mut child = command.spawn().unwrap();
         let log = Arc::<Mutex<String>>::default();
+        let (sender, stdout) = channel();
+        // Where it listens is said there while standard output has the access log.
+        let said = self.process.contains("\"stdout\"").then(|| sender.clone());
         let reader = child.stderr.take().map(|stderr| {
             let log = Arc::clone(&log);
-            copy_lines(stderr, move |line| log.lock().unwrap().push_str(&(line + "\n")))
+            copy_lines(stderr, move |line| {
+                let is_of_start = ["admin http://", "listening ", "ready"]
+                    .iter()
+                    .any(|one| line.starts_with(one));
+                if let Some(said) = said.as_ref().filter(|_| is_of_start) {
+                    drop(said.send(line.clone()));
+                }
+                log.lock().unwrap().push_str(&(line + "\n"));
+            })
         });
-        let (sender, stdout) = channel();
         copy_lines(child.stdout.take().unwrap(), move |line| drop(sender.send(line)));
         let mut lockgate = Lockgate {
             child,
