@@ -333,7 +333,7 @@ fn content_length(value: &[u8]) -> Result<u64, HeadError> {
 }
 
 /// `1*DIGIT` that fits.
-pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
+fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }

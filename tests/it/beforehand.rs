@@ -67,8 +67,13 @@ fn no_signal_to_all_ends_a_command() {
     for signal in [Signal::USR1, Signal::USR2, Signal::HUP] {
         send(child.id(), signal);
     }
-    let mut request = [0; 16];
-    stream.read_exact(&mut request).unwrap();
+    let mut request = Vec::new();
+    // All of it: what is left unread would reset the connection.
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        request.extend(byte);
+    }
     stream.write_all(b"HTTP/1.1 503 no\r\nContent-Length: 5\r\n\r\nnever").unwrap();
     drop(stream);
     let output = child.wait_with_output().unwrap();
