@@ -65,7 +65,7 @@ pub(super) enum Command {
     },
     /// Explain one request that failed or was retried, by the id its answer and the log have
     Why {
-        /// 16 hexadecimal digits
+        /// 16 hexadecimal digits, or what a trusted proxy named it by
         request_id: String,
         /// Print it as JSON
         #[arg(long)]

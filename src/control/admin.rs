@@ -1,11 +1,12 @@
 //! The admin listener: the operator's own, on loopback by default, read-only.
 //! `/live` says that the process is there, `/ready` that it takes connections,
 //! `/status.json` what runs and who is on it, `/` is a page that shows it, `/status`
-//! what probes found, `/metrics` the same in numbers.
+//! what probes found, `/metrics` everything in numbers.
 
 use std::cell::{Cell, OnceCell};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,22 +15,25 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
+use super::asker::Asker;
 use super::check_status;
 use super::history::Reloads;
 use super::metrics::{self, Taken};
 use super::page;
-use super::status::Asker;
 
 /// Connections at once; more wait.
 const CONNECTIONS: usize = 64;
 /// A connection's whole life: probes and browsers come back anyway.
 const LIFE: Duration = Duration::from_secs(60);
+/// So long it is then waited for an answer that is under way.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
 
 /// What the pages tell.
 #[derive(Debug, Default)]
@@ -69,10 +73,22 @@ async fn connection(tcp: TcpStream, status: Rc<Status>, address: Option<SocketAd
         let status = Rc::clone(&status);
         async move { Ok::<_, Infallible>(respond(&request, &status, address).await) }
     });
+    live(tcp, service).await;
+}
+
+/// Answers on a connection for as long as it may live, and never cuts an answer.
+async fn live<S>(stream: impl AsyncRead + AsyncWrite + Unpin, service: S)
+where
+    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible>,
+{
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
     // A client that breaks its own connection is its own business.
-    let _ = timeout(LIFE, server.serve_connection(TokioIo::new(tcp), service)).await;
+    if timeout(LIFE, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(LAST_ANSWER, connection).await;
+    }
 }
 
 async fn respond(
@@ -178,7 +194,28 @@ fn knows(host: &str, address: Option<SocketAddr>, more: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_ends_between_two_answers() {
+        let (mut client, server) = duplex(1024);
+        let service = service_fn(|_| async {
+            tokio::time::sleep(LIFE + Duration::from_secs(5)).await;
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"whole"))))
+        });
+        let asked = async {
+            client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let (answer, ()) = tokio::join!(asked, live(server, service));
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nwhole"), "{answer}");
+    }
 
     #[test]
     fn only_its_own_names_are_answered() {

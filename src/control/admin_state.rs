@@ -46,6 +46,9 @@ pub(super) struct Done {
     pub(super) warnings: Vec<String>,
 }
 
+/// What is told where a part of the workers did not answer.
+const PART: &str = "a worker did not answer in time: there may be more than is told";
+
 /// How it is asked for: `AS_WRITTEN` or the name of a state.
 const AS_WRITTEN: &str = "as-written";
 
@@ -103,6 +106,9 @@ pub(super) async fn answer(
         let (problem, warnings) = (done.problem, done.warnings);
         let mut told = Told { backends: Vec::new(), problem, warnings };
         let (snapshot, tally) = asker.tally().await;
+        if !tally.is_whole() {
+            told.warnings.push(PART.to_owned());
+        }
         for (name, before) in &done.before {
             // One that a reload took away meanwhile is not told of.
             for found in targets::find_one(&snapshot, name).unwrap_or_default() {
@@ -114,6 +120,10 @@ pub(super) async fn answer(
         told
     } else {
         let (snapshot, tally) = asker.tally().await;
+        if !tally.is_whole() {
+            // Who is waited for must not look gone.
+            return (StatusCode::SERVICE_UNAVAILABLE, PART.into());
+        }
         match targets::find(&snapshot, &targets_of(query)) {
             Ok(found) => Told {
                 backends: found.into_iter().map(|one| targets::tell(one, &tally)).collect(),

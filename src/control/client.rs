@@ -67,25 +67,58 @@ pub fn old_processes(state_dir: &Path) -> Vec<Vec<u8>> {
 /// # Errors
 /// Nobody knows it, or nobody answers.
 pub fn recall(state_dir: &Path, request_id: &str) -> Result<Vec<u8>, String> {
-    let target = format!("/request.json?{request_id}");
-    let told = ask(state_dir, "GET", &target);
-    let of_old = || {
-        old_sockets(state_dir).iter().find_map(|socket| ask_at(socket, "GET", &target, b"").ok())
+    // Those of lockgate itself are lower case, however they are told on the telephone;
+    // those of trusted proxies are what they are.
+    let mut ids = vec![request_id.to_owned(), request_id.to_ascii_lowercase()];
+    ids.dedup();
+    let targets = ids.iter().map(|id| format!("/request.json?{}", escaped(Path::new(id))));
+    let targets: Vec<String> = targets.collect();
+    let at = |socket: &Path| {
+        let mut answers = targets.iter().map(|target| ask_at(socket, "GET", target, b""));
+        let first = answers.next().unwrap_or_else(|| Err(String::new()));
+        first.or_else(|why| answers.find_map(Result::ok).ok_or(why))
     };
-    told.or_else(|error| of_old().ok_or(error))
+    let of_old = || old_sockets(state_dir).iter().find_map(|socket| at(socket).ok());
+    at(&socket_of(state_dir)).or_else(|error| of_old().ok_or(error))
+}
+
+/// The status and the body of the running process's answer.
+///
+/// # Errors
+/// Nobody answers.
+pub(super) fn answer(
+    state_dir: &Path,
+    method: &str,
+    target: &str,
+) -> Result<(u16, Vec<u8>), String> {
+    answer_at(&socket_of(state_dir), method, target, b"")
 }
 
 fn ask_at(socket: &Path, method: &str, target: &str, body: &[u8]) -> Result<Vec<u8>, String> {
+    match answer_at(socket, method, target, body)? {
+        (200, body) => Ok(body),
+        (_, body) => Err(said(&body)),
+    }
+}
+
+/// What is said in a bad answer.
+pub(super) fn said(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).trim().to_owned()
+}
+
+fn answer_at(
+    socket: &Path,
+    method: &str,
+    target: &str,
+    body: &[u8],
+) -> Result<(u16, Vec<u8>), String> {
     let mut answer = exchange(socket, method, target, body)?;
     for _ in 1..PROCESSES {
         if answer.0 == HANDED_OVER {
             answer = exchange(socket, method, target, body)?;
         }
     }
-    match answer {
-        (200, body) => Ok(body),
-        (_, body) => Err(String::from_utf8_lossy(&body).trim().to_owned()),
-    }
+    Ok(answer)
 }
 
 /// Misdirected Request (RFC 9110 15.5.20): nothing was done, and a new connection
@@ -157,5 +190,5 @@ pub(super) fn open(state_dir: &Path, target: &str) -> Result<BufReader<UnixStrea
     }
     let mut why = Vec::new();
     answer.read_to_end(&mut why).map_err(failed)?;
-    Err(String::from_utf8_lossy(&why).trim().to_owned())
+    Err(said(&why))
 }

@@ -24,12 +24,13 @@ use tracing::warn;
 
 use super::admin::Status;
 use super::admin_state::{self, Done, Wish};
+use super::asker::Asker;
 use super::check_status;
 use super::explain;
 use super::metrics;
 use super::reload::{Options, Report};
-use super::status::Asker;
 use super::tail;
+use super::times::shown;
 
 /// What is asked of the process, and where the answer goes.
 #[derive(Debug)]
@@ -212,7 +213,7 @@ async fn respond(
         (&Method::GET, "/metrics") => return measured(&request, status).await.map(Either::Left),
         (&Method::GET, tail::TARGET) => {
             let query = request.uri().query().unwrap_or_default();
-            return match tail::subscribe(query, Rc::clone(status)).await {
+            return match tail::subscribe(query, status).await {
                 Ok(lines) => Response::new(Either::Right(lines)),
                 Err(why) => response((StatusCode::BAD_REQUEST, why.into())).map(Either::Left),
             };
@@ -273,13 +274,13 @@ async fn obeyed(
             }
         }
         (&Method::GET, "/request.json") => match status.asker.get() {
-            Some(asker) => match asker.recall(request.uri().query().unwrap_or_default()).await {
-                Some(line) => (StatusCode::OK, line.into_bytes()),
-                None => (
-                    StatusCode::NOT_FOUND,
-                    b"no request of this id among the last that failed or were retried\n".to_vec(),
-                ),
-            },
+            Some(asker) => {
+                let id = decoded(request.uri().query().unwrap_or_default().as_bytes());
+                match asker.recall(&String::from_utf8_lossy(&id)).await {
+                    Some(line) => (StatusCode::OK, line.into_bytes()),
+                    None => (StatusCode::NOT_FOUND, unknown(asker).into_bytes()),
+                }
+            }
             None => not_ready(),
         },
         (&Method::GET | &Method::POST, "/state") => {
@@ -307,6 +308,15 @@ async fn obeyed(
                 .to_vec(),
         ),
     }
+}
+
+/// Of a request that is asked for by its id.
+fn unknown(asker: &Asker) -> String {
+    format!(
+        "no request of this id among the last that failed or were retried since this process \
+         began, at {}: a restart or an upgrade begins anew; the access log has what was before\n",
+        shown(asker.since())
+    )
 }
 
 fn not_ready() -> (StatusCode, Vec<u8>) {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::failing::Counted;
 use crate::proxy::Cause;
 use crate::telemetry::counts::{AttemptSums, BOUNDS, CAUSES, CLASSES, Durations, RequestSums};
 
@@ -14,7 +15,7 @@ use crate::telemetry::counts::{AttemptSums, BOUNDS, CAUSES, CLASSES, Durations, 
 pub(super) type Named = BTreeMap<Cow<'static, str>, u64>;
 
 /// By the hundreds of the status; `none`: there was none.
-const CLASS_NAMES: [&str; CLASSES] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+pub(super) const CLASS_NAMES: [&str; CLASSES] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// What clients met.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ pub(super) struct RequestCounts {
     pub(super) by_class: Named,
     /// Requests that failed, by the cause; those that happened.
     pub(super) by_cause: Named,
+    /// Answers of 500 and up, whoever gave them, and those that a backend cut. That
+    /// clients leave is no error.
+    pub(super) errors: u64,
     /// Bytes of request bodies.
     pub(super) received: u64,
     /// Bytes of response bodies.
@@ -41,7 +45,9 @@ pub(super) struct AttemptCounts {
     pub(super) by_class: Named,
     /// Attempts that failed, by the cause; those that happened.
     pub(super) by_cause: Named,
-    /// Those that followed another attempt at the same request.
+    /// Answers of 500 and up, and attempts that failed without a whole one.
+    pub(super) errors: u64,
+    /// Those that followed one that had failed, at the same request.
     pub(super) retries: u64,
     /// Body bytes to it.
     pub(super) sent: u64,
@@ -70,6 +76,7 @@ impl From<&RequestSums> for RequestCounts {
         RequestCounts {
             by_class: by_class(&sums.by_class),
             by_cause: by_cause(&sums.by_cause),
+            errors: Counted::of_requests(&sums.by_class, &sums.by_cause).failed,
             received: sums.received,
             sent: sums.sent,
             took: Took::from(&sums.took),
@@ -82,6 +89,7 @@ impl From<&AttemptSums> for AttemptCounts {
         AttemptCounts {
             by_class: by_class(&sums.by_class),
             by_cause: by_cause(&sums.by_cause),
+            errors: Counted::of_attempts(&sums.by_class, &sums.by_cause).failed,
             retries: sums.retries,
             sent: sums.sent,
             received: sums.received,
@@ -101,7 +109,8 @@ impl From<&Durations> for Took {
     }
 }
 
-fn seconds(micros: u64) -> f64 {
+/// Of microseconds.
+pub(super) fn seconds(micros: u64) -> f64 {
     // 285 years fit in its 53 bits.
     micros as f64 / 1_000_000.0
 }
@@ -135,6 +144,7 @@ mod tests {
             "none": zero, "1xx": zero, "2xx": zero, "3xx": zero, "4xx": zero, "5xx": 1
         });
         assert_eq!(told["by_class"], classes);
+        assert_eq!(told["errors"], 1);
         assert_eq!(told["by_cause"], serde_json::json!({ "dns": 1 }));
         let took = &told["took"];
         let bounds = took["bounds_seconds"].as_array().unwrap();

@@ -47,6 +47,14 @@ enum End {
     Other(String),
 }
 
+/// Why it is not known who is left.
+enum Unknown {
+    /// A reload took a backend away.
+    Gone(String),
+    /// Nobody knows at the moment: one lockgate ends and another starts.
+    Silence(String),
+}
+
 /// Does it, and says what was done; with `wait` then who is left until that is
 /// nobody. Whether all of it was done.
 ///
@@ -156,9 +164,16 @@ impl Watch {
                         return Ok((End::Empty, last));
                     }
                 }
-                Err(why) if heard.elapsed() >= SILENCE => return Err(why),
-                // A restart or an upgrade: the state is kept.
-                Err(_) => {}
+                Err(Unknown::Gone(why)) => {
+                    let why = format!(
+                        "{why}; a reload took it away: not waited for any longer, though its \
+                         open WebSockets stay until they end"
+                    );
+                    return Ok((End::Other(why), last));
+                }
+                Err(Unknown::Silence(why)) if heard.elapsed() >= SILENCE => return Err(why),
+                // The state is kept.
+                Err(Unknown::Silence(_)) => {}
             }
             let rest = self.wait.max.map(|max| max.saturating_sub(began.elapsed()));
             if rest.is_some_and(|rest| rest.is_zero()) {
@@ -173,13 +188,18 @@ impl Watch {
     }
 
     /// Who is left at each, also in processes that finish what they hold.
-    fn look(&self) -> Result<Vec<TargetStatus>, String> {
+    fn look(&self) -> Result<Vec<TargetStatus>, Unknown> {
         let target = format!("/state?{}", query_of(&self.names));
-        let mut told = parse(&client::ask(&self.state_dir, "GET", &target)?)?;
+        let answer = client::answer(&self.state_dir, "GET", &target).map_err(Unknown::Silence)?;
+        let mut told = match answer {
+            (200, told) => parse(&told).map_err(Unknown::Silence)?,
+            (404, why) => return Err(Unknown::Gone(client::said(&why))),
+            (_, why) => return Err(Unknown::Silence(client::said(&why))),
+        };
         for old in client::old_processes(&self.state_dir) {
             let Ok(old) = serde_json::from_slice::<Status>(&old) else { continue };
             for one in &mut told.backends {
-                one.left = one.left.and(old.held_at(&one.name));
+                one.left = one.left.with_old(old.held_at(&one.name));
             }
         }
         Ok(told.backends)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::admin_state::AdminStates;
-use super::status::Asker;
+use super::asker::Asker;
 use super::{client, last_good, secret};
 use crate::config::{self, Diagnostic, Directory, plain, plain_json};
 use crate::policy::headers::{is_field_name, is_field_value};

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::reload::Report;
-use super::status::unix;
+use super::times::unix;
 
 /// So many are kept.
 const KEPT: usize = 10;

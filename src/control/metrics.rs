@@ -74,7 +74,7 @@ struct Scrape {
 pub(super) async fn page(status: &Status, headers: &HeaderMap) -> Option<Page> {
     let asker = status.asker.get()?;
     let (snapshot, tally) = asker.tally().await;
-    let is_whole = tally.answered == asker.shared().workers;
+    let is_whole = tally.is_whole();
     let shared = asker.shared();
     let backends = snapshot.groups().flat_map(|group| &group.backends);
     let players = backends.map(|one| (one.id(), tally.players(one))).collect();

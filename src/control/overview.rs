@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::changes::{called, leads_to};
-use super::status::{Text, unix};
+use super::status::Text;
+use super::times::unix;
 use crate::config::{Action, Game, Listener, Protocol, Rule};
 use crate::policy::sticky::Ejection;
 use crate::state::{Backend, Group};
@@ -43,19 +44,19 @@ struct RuleStatus {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct EjectionStatus {
     /// `unreachable` or `failing`.
-    why: Text,
+    pub(super) why: Text,
     /// In seconds since 1970.
-    since: Option<u64>,
+    pub(super) since: Option<u64>,
     /// For how much longer, in seconds; 0: the next request is its trial.
-    left: f64,
+    pub(super) left: f64,
 }
 
 /// A request failed at a backend.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct FailureStatus {
     /// In seconds since 1970.
-    at: u64,
-    cause: Text,
+    pub(super) at: u64,
+    pub(super) cause: Text,
 }
 
 pub(super) fn listener(game: &Game, listener: &Listener) -> ListenerStatus {
@@ -100,6 +101,12 @@ impl FailureStatus {
     pub(super) fn of(backend: &Backend) -> Option<FailureStatus> {
         let (at, cause) = backend.met().failure?;
         Some(FailureStatus { at: unix(at), cause: cause.into() })
+    }
+
+    /// One that nobody told of: an answer of 500 and up is the client's, too. When it
+    /// was is known within ten seconds.
+    pub(super) fn of_an_answer(at: u64) -> FailureStatus {
+        FailureStatus { at, cause: "http_5xx".into() }
     }
 }
 

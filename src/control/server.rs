@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::info;
 
 use super::admin::{self, Status};
+use super::asker::Asker;
 use super::commands::{self, Command};
 use super::crew::Crew;
 use super::expiry;
@@ -27,7 +28,6 @@ use super::resolver::{Resolver, UNSERVED, WHILE_SERVED};
 use super::signals::{Asked, Early, Signals};
 use super::sockets::Bound;
 use super::start::{self, Prepared};
-use super::status::Asker;
 use super::upgrade::{self, Upgrader};
 use crate::config::{AccessLog, Protocol, Reading};
 use crate::proxy::Order;
@@ -130,6 +130,7 @@ async fn begin(
     let crew = Crew::start(&shared, launch.at_first(&mut sockets));
     // It is set here alone.
     let _ = status.asker.set(Asker::new(&shared, crew.workers(), &troubles, &status.reloads));
+    tasks.extend(status.asker.get().map(|asker| spawn_local(asker.watch_failures())));
     let (commander, commands) = mpsc::channel(1);
     let door = commands::open(state_dir);
     launch.strict(door.as_ref().err())?;

@@ -13,13 +13,22 @@ pub(super) struct Tally {
     /// By the backends' slots.
     in_flight: Vec<u32>,
     pub(super) cookies: CookieCounts,
-    /// How many workers told.
+    /// How many workers told, and how many there are.
     pub(super) answered: usize,
+    pub(super) asked: usize,
+    /// In seconds since 1970: players are counted only since then, and not yet for as
+    /// long as they count; `None`: all are.
+    pub(super) players_since: Option<u64>,
     /// By game: what a process that ends still holds.
     pub(super) held: HashMap<Option<Arc<str>>, Holding>,
 }
 
 impl Tally {
+    /// Nothing yet, of so many workers.
+    pub(super) fn of(asked: usize) -> Tally {
+        Tally { asked, ..Tally::default() }
+    }
+
     /// Counts what another worker knows.
     pub(super) fn add(&mut self, census: Census) {
         self.answered += 1;
@@ -35,6 +44,11 @@ impl Tally {
             *sum += count;
         }
         self.cookies.add(&census.cookies);
+    }
+
+    /// Nobody's part is missing.
+    pub(super) fn is_whole(&self) -> bool {
+        self.answered == self.asked
     }
 
     /// Players of a backend in the last minutes.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::status::Text;
 use super::tally::Tally;
+use super::times::shown;
 use crate::config::nearest;
 use crate::proxy::WINDOW;
 use crate::state::{Backend, Group, Snapshot};
@@ -130,6 +131,10 @@ pub struct TargetStatus {
 pub struct Left {
     /// Of the last five minutes; `null`: the group is not sticky.
     pub players: Option<u64>,
+    /// In seconds since 1970: the process began to count them then, and the five
+    /// minutes are not over; `null`: that is all of them.
+    #[serde(default)]
+    pub players_since: Option<u64>,
     /// Open WebSockets.
     pub tunnels: u64,
     /// Requests without an answer, or with one that is still on its way.
@@ -145,21 +150,35 @@ impl Left {
             (one, two) => Some(one.unwrap_or_default() + two.unwrap_or_default()),
         };
         let tunnels = self.tunnels + other.tunnels;
-        Left { players, tunnels, in_flight: self.in_flight + other.in_flight }
+        let players_since = self.players_since.max(other.players_since);
+        Left { players, players_since, tunnels, in_flight: self.in_flight + other.in_flight }
     }
 
-    /// Nobody.
+    /// This, and what an old process of an upgrade holds at the same backend: many
+    /// of its players are here already.
+    #[must_use]
+    pub fn with_old(self, old: Left) -> Left {
+        let players = self.players.map(|players| players.max(old.players.unwrap_or_default()));
+        Left { players, ..self.and(Left { players: None, ..old }) }
+    }
+
+    /// Nobody; not as long as nobody knows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.players.unwrap_or_default() + self.tunnels + self.in_flight == 0
+        let players = self.players.unwrap_or_default();
+        players + self.tunnels + self.in_flight == 0 && self.players_since.is_none()
     }
 }
 
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Left { players, tunnels, in_flight } = self;
+        let Left { players, players_since, tunnels, in_flight } = self;
         if let Some(players) = players {
-            write!(f, "players of the last {} minutes {players}, ", WINDOW / 60)?;
+            write!(f, "players of the last {} minutes {players}", WINDOW / 60)?;
+            if let Some(since) = players_since {
+                write!(f, " (counted only since {})", shown(*since))?;
+            }
+            f.write_str(", ")?;
         }
         write!(f, "WebSockets {tunnels}, requests in flight {in_flight}")
     }
@@ -185,6 +204,7 @@ impl fmt::Display for TargetStatus {
 pub(super) fn tell(found: Found<'_>, tally: &Tally) -> TargetStatus {
     let backend = found.backend;
     let order = backend.admin_order();
+    let sticky = found.group.sticky.as_ref();
     TargetStatus {
         name: found.name(),
         before: None,
@@ -193,7 +213,8 @@ pub(super) fn tell(found: Found<'_>, tally: &Tally) -> TargetStatus {
         state_since: order.map(|order| order.since),
         state_in_file: backend.config.state.name().into(),
         left: Left {
-            players: found.group.sticky.as_ref().map(|_| tally.players(backend) as u64),
+            players: sticky.map(|_| tally.players(backend) as u64),
+            players_since: tally.players_since.filter(|_| sticky.is_some()),
             tunnels: backend.tunnels().into(),
             in_flight: tally.in_flight(backend).into(),
         },
@@ -215,7 +236,19 @@ mod tests {
         ] {
             assert!(!left.is_empty() && !none.and(left).is_empty(), "{left}");
         }
-        let both = Left { players: Some(2), tunnels: 3, in_flight: 4 }.and(Left::default());
+        // Nobody knows yet.
+        let unknown = Left { players_since: Some(1_800_000_000), ..none };
+        assert!(!unknown.is_empty() && !unknown.and(none).is_empty());
+        assert_eq!(
+            unknown.to_string(),
+            "players of the last 5 minutes 0 (counted only since 2027-01-15T08:00:00Z), \
+             WebSockets 0, requests in flight 0"
+        );
+        let old = Left { players: Some(3), tunnels: 1, ..Left::default() };
+        assert!(!none.with_old(Left { tunnels: 0, ..old }).is_empty());
+        let with = Left { players: Some(2), tunnels: 1, ..none }.with_old(old);
+        assert_eq!((with.players, with.tunnels), (Some(3), 2));
+        let both = Left { players: Some(2), tunnels: 3, in_flight: 4, ..none }.and(Left::default());
         assert_eq!(
             both.to_string(),
             "players of the last 5 minutes 2, WebSockets 3, requests in flight 4"

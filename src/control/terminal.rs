@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::io::IsTerminal;
 
+use unicode_width::UnicodeWidthStr as _;
+
 /// The text without anything that a terminal would obey or turn round.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_graphic() || c == ' ' || c.is_alphanumeric();
@@ -17,6 +19,23 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// How many columns of a terminal it takes: a Chinese character takes two.
+pub(super) fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// The text with blanks after it, up to so many columns.
+pub(super) fn left(text: &str, wide: usize) -> String {
+    let blanks = wide.saturating_sub(columns(text));
+    format!("{text}{:blanks$}", "")
+}
+
+/// With blanks before it.
+pub(super) fn right(text: &str, wide: usize) -> String {
+    let blanks = wide.saturating_sub(columns(text));
+    format!("{:blanks$}{text}", "")
 }
 
 /// Whether colours are wanted there.

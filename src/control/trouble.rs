@@ -6,12 +6,13 @@ use std::fmt;
 use std::iter;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use super::sockets::Bound;
-use crate::config::{Diagnostic, Fault, Reading, Verdict, plain, plain_path, show_time};
+use super::times::{shown, unix};
+use crate::config::{Diagnostic, Fault, Reading, Verdict, plain, plain_path};
 use crate::state::{self, BuildError, Snapshot};
 
 /// So many of a file's faults are told; `check` tells all.
@@ -145,12 +146,4 @@ pub(super) fn lacking(next: &Snapshot, bound: &Bound) -> Vec<Fault> {
         })
     };
     next.games.iter().filter_map(fault).collect()
-}
-
-fn unix(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-fn shown(time: u64) -> String {
-    show_time(time.try_into().unwrap_or(u32::MAX))
 }

@@ -168,9 +168,11 @@ fn count_attempts(all: &Requests, group: &Group, lane: Lane, trace: &Trace, outc
     let mut retries = 0;
     trace.each_earlier(|tried, fault| {
         let Some(counts) = of(tried) else { return };
-        count_attempt(all, counts, tried, Some(fault.cause));
+        // One that raced failed for nobody's doing, and what follows it is no retry.
+        let failed = (!tried.is_raced()).then_some(fault.cause);
+        count_attempt(all, counts, tried, failed);
         counts.retries.add(retries);
-        retries = 1;
+        retries = retries.max(u64::from(failed.is_some()));
     });
     let Some(last) = trace.last() else { return };
     let Some(counts) = of(&last) else { return };

@@ -17,8 +17,8 @@ pub(crate) struct Filter {
     pub(crate) group: Option<String>,
     /// One of them; empty: any.
     pub(crate) statuses: Vec<Statuses>,
-    /// Of the request, or of one of its attempts.
-    pub(crate) cause: Option<String>,
+    /// One of them is the request's, or one of its attempts'; empty: any, or none.
+    pub(crate) causes: Vec<String>,
     /// There was an attempt at it.
     pub(crate) backend: Option<String>,
     /// It took longer.
@@ -72,7 +72,7 @@ impl Filter {
             && self.slower_than.is_none_or(|than| seen.took > than)
             && self.path.as_ref().is_none_or(|path| seen.path.starts_with(path.as_bytes()))
             && (!self.failed || seen.cause.is_some() || seen.status >= 500);
-        if !of_request || (self.cause.is_none() && self.backend.is_none()) {
+        if !of_request || (self.causes.is_empty() && self.backend.is_none()) {
             return of_request;
         }
         let attempts = attempts();
@@ -81,7 +81,8 @@ impl Filter {
             let wanted = Some(wanted.as_str());
             seen.cause == wanted || attempts.iter().any(|(_, cause)| *cause == wanted)
         };
-        self.backend.as_ref().is_none_or(backend) && self.cause.as_ref().is_none_or(cause)
+        self.backend.as_ref().is_none_or(backend)
+            && (self.causes.is_empty() || self.causes.iter().any(cause))
     }
 }
 
@@ -141,7 +142,10 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) fn add(&self, reader: Reader) {
-        self.all.borrow_mut().push((reader, Share::new()));
+        let mut all = self.all.borrow_mut();
+        // On an idle worker nothing else lets go of those that went.
+        all.retain(|(known, _)| !known.lines.is_closed());
+        all.push((reader, Share::new()));
         self.any.set(true);
     }
 
@@ -213,14 +217,15 @@ mod tests {
     fn every_part_of_a_filter_must_be_met() {
         let any = Filter::default;
         let classes = |statuses: &[Statuses]| Filter { statuses: statuses.to_vec(), ..any() };
+        let causes = |causes: &[&str]| causes.iter().map(|one| (*one).to_owned()).collect();
         let slower = |millis| Some(Duration::from_millis(millis));
         let met = [
             any(),
             Filter { game: some("youxia"), group: some("web"), failed: true, ..any() },
             classes(&[Statuses::One(404), Statuses::Class(5)]),
             classes(&[Statuses::One(504)]),
-            Filter { cause: some("connect_refused"), ..any() },
-            Filter { cause: some("header_timeout"), backend: some("b1"), ..any() },
+            Filter { causes: causes(&["dns", "connect_refused"]), ..any() },
+            Filter { causes: causes(&["header_timeout"]), backend: some("b1"), ..any() },
             Filter { slower_than: slower(499), path: some("/api/"), ..any() },
         ];
         for filter in met {
@@ -230,8 +235,8 @@ mod tests {
             Filter { game: some("youxib"), ..any() },
             Filter { group: some("we"), game: some("youxia"), ..any() },
             classes(&[Statuses::One(502), Statuses::Class(4)]),
-            Filter { cause: some("dns"), ..any() },
-            Filter { backend: some("b"), cause: some("header_timeout"), ..any() },
+            Filter { causes: causes(&["dns", "client_gone"]), ..any() },
+            Filter { backend: some("b"), causes: causes(&["header_timeout"]), ..any() },
             Filter { slower_than: slower(500), ..any() },
             Filter { path: some("/api/x"), ..any() },
         ];
@@ -275,6 +280,17 @@ mod tests {
         assert!(readers.are_there());
         readers.tell(&SEEN, Vec::new, || panic!("nobody reads"));
         assert!(!readers.are_there());
+    }
+
+    #[test]
+    fn who_went_is_forgotten_where_nothing_happens() {
+        let readers = Readers::default();
+        for _ in 0..5 {
+            let (reader, lines) = reader(1);
+            readers.add(reader);
+            drop(lines);
+        }
+        assert_eq!(readers.all.borrow().len(), 1);
     }
 
     #[test]

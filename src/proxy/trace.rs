@@ -61,6 +61,7 @@ pub(super) struct Tried {
     header: Took,
     failed: Took,
     status: u16,
+    raced: bool,
 }
 
 /// Microseconds, up to 71 minutes: what is longer is told as that.
@@ -104,6 +105,11 @@ impl Tried {
     /// Since it began, of what its request took.
     pub(super) fn share(&self, Micros(request): Micros) -> Micros {
         Micros(request.saturating_sub(self.start.0.into()))
+    }
+
+    /// It met a kept connection that was about to be closed: no failure of anybody.
+    pub(super) fn is_raced(&self) -> bool {
+        self.raced
     }
 }
 
@@ -167,6 +173,7 @@ impl Trace {
             header: Took::NEVER,
             failed: Took::NEVER,
             status: 0,
+            raced: false,
         }));
         start
     }
@@ -192,6 +199,11 @@ impl Trace {
     /// It failed on a kept connection that was about to be closed, and follows once
     /// more on another one.
     pub(super) fn attempt_raced(&self, failure: &Failure) {
+        self.change(|last, _| last.raced = true);
+        self.follow(failure);
+    }
+
+    fn follow(&self, failure: &Failure) {
         self.change(|last, now| last.failed = now);
         let Some(last) = self.last.take() else { return };
         let mut earlier = self.earlier.0.take().unwrap_or_default();
@@ -202,7 +214,7 @@ impl Trace {
     /// It failed, and another follows, or the answer of an earlier one has to do.
     pub(super) fn attempt_failed(&self, failure: &Failure) {
         self.is_retried.set(true);
-        self.attempt_raced(failure);
+        self.follow(failure);
     }
 
     /// The request failed.
@@ -269,7 +281,8 @@ mod tests {
         let mut told = Vec::new();
         trace.each_earlier(|tried, fault| {
             let status = tried.answer().map(|(_, status)| status);
-            told.push((tried.place(), tried.connect().is_some(), status, fault.cause));
+            told.push((tried.place(), tried.is_raced(), status, fault.cause));
+            assert_eq!(tried.connect().is_some(), tried.is_raced());
         });
         let raced = (7, true, None, Cause::ClosedBeforeHeader);
         assert_eq!(told, [raced, (3, false, Some(502), Cause::Status(502))]);

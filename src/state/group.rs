@@ -266,6 +266,12 @@ impl Backend {
         self.vitals.addresses.load_full()
     }
 
+    /// It has an address.
+    #[must_use]
+    pub fn is_resolved(&self) -> bool {
+        !self.vitals.addresses.load().is_empty()
+    }
+
     /// Its name was resolved anew.
     pub fn set_addresses(&self, addresses: Vec<SocketAddr>) {
         self.vitals.addresses.store(Arc::new(addresses));

@@ -48,14 +48,24 @@ main(async () => {
         return line(await page.locator('#verdict').textContent());
       },
 
-      /** From now on every text that lockgate tells has markup at its end. */
+      /** From now on every text that lockgate tells has markup at its end, but levels. */
       async poison() {
-        const poisoned = (key, value) => (typeof value === 'string' ? `${value}<img src=x onerror=alert(2)>` : value);
+        const poisoned = (key, value) => (typeof value === 'string' && key !== 'level' ? `${value}<img src=x onerror=alert(2)>` : value);
         await page.route('**/status.json?compact', async (route) => {
           const response = await route.fetch();
           await route.fulfill({ response, body: JSON.stringify(await response.json(), poisoned) });
         });
         return 'poisoned';
+      },
+
+      /** The next thing that lockgate tells has no games. */
+      async spoil() {
+        await page.route(
+          '**/status.json?compact',
+          async (route) => route.fulfill({ json: { ...(await (await route.fetch()).json()), games: null } }),
+          { times: 1 },
+        );
+        return 'spoiled';
       },
 
       /** Waits for an element with this text, and tells all of its text. */

@@ -137,7 +137,10 @@ fn a_player_who_was_here_a_moment_ago_is_somebody() {
     let cookie = cookie.split(';').next().unwrap();
     client.request(format!("GET / HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\n\r\n"));
     let said = lockgate.run(&["drain", "game", "--until-empty", "--max", "10ms"]).expect(1);
-    assert!(said.stdout.contains("players of the last 5 minutes 1, WebSockets 0"), "{said:?}");
+    assert!(
+        said.stdout.contains("players of the last 5 minutes 1 (counted only since 20"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -187,4 +190,62 @@ fn an_upgrade_changes_nothing_of_it() {
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     let pid = i32::try_from(status["pid"].as_i64().unwrap()).unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+}
+
+/// A process that began a moment ago does not know who was there before.
+#[test]
+fn players_whom_nobody_counted_yet_are_not_gone() {
+    let b1 = backend(&Gate::default());
+    let (setup, port) = site(&b1, "[group.web.sticky]\nmode = \"insert\"\n");
+    let mut lockgate = setup.start();
+    let mut client = Client::plain(port.number());
+    let cookie = client.get("a.test", "/").expect(200).value("set-cookie");
+    let cookie = cookie.split(';').next().unwrap();
+    client.request(format!("GET / HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\n\r\n"));
+    let mut waiting = Waiting::start(&lockgate, &["drain", "game", "--until-empty"]);
+    waiting.says("players of the last 5 minutes 1 (counted only since 20");
+    drop(client);
+    lockgate.run(&["upgrade"]).expect(0);
+    assert_eq!(lockgate.exit_code(), 0, "the old process");
+    // The new one has met nobody.
+    waiting.says("players of the last 5 minutes 0 (counted only since 20");
+    let wait = ["drain", "game", "--until-empty", "--max", "10ms", "--json"];
+    let said = lockgate.run(&wait).expect(1);
+    let line: serde_json::Value =
+        serde_json::from_str(said.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!((&line["empty"], &line["players"]), (&false.into(), &0.into()), "{line}");
+    assert!(line["players_since"].is_u64(), "{line}");
+    kill_process(Pid::from_child(&waiting.child), Signal::INT).unwrap();
+    assert!(waiting.ends(1).contains("not waited for any longer"));
+    let status = lockgate.run(&["status", "--json"]).expect(0).stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let pid = i32::try_from(status["pid"].as_i64().unwrap()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+}
+
+/// First drained, then deleted from its file, is the order of the day.
+#[test]
+fn a_backend_that_a_reload_takes_away_is_not_waited_for() {
+    let (b1, b2) = (backend(&Gate::default()), backend(&Gate::default()));
+    let port = Port::reserve();
+    let text = |backends: &str| {
+        let listener = http_listener("a.test", &port, "group = \"web\"");
+        format!("{listener}[group.web]\nbackends = [{backends}]\n")
+    };
+    let [one, two] = [(&b1, "one"), (&b2, "two")]
+        .map(|(one, name)| format!("{{ address = \"{}\", name = \"{name}\" }}", one.address()));
+    let lockgate = Setup::empty().file("game.toml", &text(&format!("{one}, {two}"))).start();
+    let mut tunnel = Client::plain(port.number());
+    tunnel.switch();
+    let (target, stays) = match b1.executions() {
+        0 => ("game/web/two", &one),
+        _ => ("game/web/one", &two),
+    };
+    let mut waiting = Waiting::start(&lockgate, &["drain", target, "--until-empty"]);
+    waiting.says("was ready");
+    waiting.says("WebSockets 1");
+    lockgate.write("listeners.d/game.toml", text(stays));
+    lockgate.run(&["reload"]).expect(0);
+    let said = waiting.ends(1);
+    assert!(said.contains("`game/web` has no backend") && said.contains("took it away"), "{said}");
 }

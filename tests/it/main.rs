@@ -19,6 +19,7 @@ mod beforehand;
 mod cli;
 mod clients;
 mod closing;
+mod condition;
 mod config;
 mod counted;
 mod demo;

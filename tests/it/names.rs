@@ -104,6 +104,8 @@ fn a_name_that_does_not_exist_is_down_and_its_file_is_served() {
     let more = format!("{OTHER}port = {other}\n{}", group("other", &o1));
     let site = builder(&dns, &web).more(&more).start();
     assert_no_address(&site);
+    let table = site.lockgate.run(&["status"]).expect(0).stdout;
+    assert!(table.contains(" no address ") && table.contains("game/web: nobody serves"), "{table}");
     // The same file's other group has nothing to do with it.
     assert_eq!(Client::plain(other.number()).get("o.test", "/").expect(200).backend(), "O1");
     dns.points("web.internal", &[HERE], 300);

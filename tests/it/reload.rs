@@ -629,7 +629,7 @@ fn status_says_what_a_new_backend_waits_for() {
     let said = lockgate.run(&["status"]).expect(0).stdout;
     let waits = |backend: &Backend| {
         let line = said.lines().find(|line| line.contains(&backend.address())).unwrap();
-        line.contains("waiting for its first probes")
+        line.contains(" waiting ") && line.contains("for its first probes")
     };
     assert!(waits(&fresh) && !waits(&well), "{said}");
     let status = status_of(&lockgate);

@@ -301,6 +301,11 @@ fn the_keep_alive_race_is_nobodys_failure() {
     }
     // Each but the first met a closed connection, and got a fresh one.
     assert_eq!((b1.connections(), b1.executions()), (5, 9));
+    let told = site.lockgate.run(&["status", "--json"]).expect(0).stdout;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let attempts = &told["games"][0]["groups"][0]["backends"][0]["attempts"];
+    assert_eq!((&attempts["by_class"]["2xx"], &attempts["retries"]), (&5.into(), &0.into()));
+    assert_eq!((&attempts["errors"], &attempts["by_cause"]), (&0.into(), &serde_json::json!({})));
     let log = site.lockgate.log_to_the_end();
     assert!(!log.contains("failed"), "{log}");
 }

@@ -91,10 +91,10 @@ fn only_what_the_filter_takes_is_told() {
     let refusing = port.refusing_address();
     let cases: [(&[&str], &str); 8] = [
         (&["--status", "5xx"], "/down"),
-        (&["--status", "404,499"], "/none"),
-        (&["--cause", "connect_refused"], "/down"),
+        (&["--status", "404", "--status", "499"], "/none"),
+        (&["--cause", "dns,connect_refused"], "/down"),
         (&["--backend", &refusing], "/down"),
-        (&["--group", "web"], "/web"),
+        (&["--group", "game/web"], "/web"),
         (&["--path", "/no"], "/none"),
         (&["--failed", "--game", "game"], "/down"),
         (&["--slower-than", "0ms"], "/none"),
@@ -103,7 +103,7 @@ fn only_what_the_filter_takes_is_told() {
         .iter()
         .map(|(arguments, _)| Tail::of(&site, &[arguments, &["--json"][..]].concat()))
         .collect();
-    let mut nothing = Tail::of(&site, &["--game", "other"]);
+    let mut nothing = Tail::of(&site, &["--path", "/other"]);
     for (path, status) in [("/none", 404), ("/down", 502), ("/web", 200)] {
         site.get(path).expect(status);
     }
@@ -143,6 +143,10 @@ fn a_filter_that_is_none_is_refused() {
         (["--cause", "refused"], "connect_refused"),
         (["--status", "6xx"], "404 or 5xx"),
         (["--slower-than", "5"], "500ms"),
+        (["--game", "gaem"], "there is no game `gaem`: did you mean `game`?"),
+        (["--group", "game/wob"], "there is no group `wob`: did you mean `web`?"),
+        (["--backend", "other"], "there is no backend `other`"),
+        (["--path", "api"], "write `/api`"),
     ] {
         let mut all = vec!["tail"];
         all.extend(arguments);
@@ -236,7 +240,7 @@ fn a_websocket_has_a_line_at_each_end() {
     let opened = early.line();
     let (_, id) = opened.trim_end().split_once("  WebSocket open  id ").unwrap();
     let mut late = Tail::of(&site, &["--group", "web", "--status", "101", "--json"]);
-    let mut other = Tail::of(&site, &["--backend", "other"]);
+    let mut other = Tail::of(&site, &["--path", "/other"]);
     let mut elsewhere = Tail::of(&site, &["--path", "/wss"]);
     client.half_close();
     client.assert_ends_cleanly();

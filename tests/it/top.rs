@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,7 +14,9 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 
-use crate::support::{Backend, Client, Port, Site, eventually};
+use crate::support::{
+    Backend, Client, Port, Setup, Site, eventually, group, http_listener, lines_of,
+};
 
 fn site(backend: &Backend, port: &Port) -> Site {
     Site::http()
@@ -82,7 +85,7 @@ fn one_view_is_of_the_interval() {
 
 #[test]
 fn without_a_lockgate_it_says_so() {
-    let error = crate::support::Setup::empty().run(&["top", "--once"]).expect(1).stderr;
+    let error = Setup::empty().run(&["top", "--once"]).expect(1).stderr;
     assert!(error.contains("no lockgate runs"), "{error}");
 }
 
@@ -139,4 +142,28 @@ fn a_terminal_is_drawn_within_its_size_and_given_back() {
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     eventually("the screen that was before", || has("\x1b[?25h\x1b[?1049l"));
+}
+
+/// A restart is no end of it.
+#[test]
+fn it_goes_on_with_the_next_process() {
+    let (port, backend) = (Port::reserve(), Backend::named("B1"));
+    let text = http_listener("a.test", &port, "group = \"web\"") + &group("web", &backend);
+    let setup = Setup::empty().file("game.toml", &text);
+    let mut first = setup.start();
+    let mut command = first.command(&["top", "--interval", "100ms", "--json"]);
+    let mut top = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let views = lines_of(top.stdout.take().unwrap());
+    let said = lines_of(top.stderr.take().unwrap());
+    let pid = |line: String| serde_json::from_str::<Value>(&line).unwrap()["pid"].clone();
+    assert_eq!(pid(views.next().unwrap()), first.pid());
+    assert_eq!(first.terminate(), 0);
+    assert!(said.next().unwrap().contains("no lockgate runs on this state directory"));
+    let next = setup.start();
+    let mut seen = pid(views.next().unwrap());
+    while seen != next.pid() {
+        seen = pid(views.next().unwrap());
+    }
+    kill_process(Pid::from_child(&top), Signal::INT).unwrap();
+    assert_eq!(top.wait().unwrap().code(), Some(0));
 }

@@ -28,7 +28,8 @@ fn a_failed_request_is_explained_by_the_id_its_client_got() {
     assert_eq!(line["attempts"].as_array().unwrap().len(), 1, "{line}");
     assert_eq!(line["attempts"][0]["backend"], port.refusing_address().as_str());
     assert_eq!(line["sent"], answer.body.len());
-    let text = site.lockgate.run(&["why", &id]).expect(0).stdout;
+    // However it is spelled on the telephone.
+    let text = site.lockgate.run(&["why", &id.to_uppercase()]).expect(0).stdout;
     assert!(text.starts_with(&format!("request {id} at ")), "{text}");
     assert!(text.contains("502, connect_refused in phase connect"), "{text}");
 }

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::text::{CLASS_NAMES, Label, Out, seconds};
+use super::text::{Label, Out};
 use crate::config::AdminState;
+use crate::control::counted::{CLASS_NAMES, seconds};
 use crate::proxy::Cause;
 use crate::state::{Backend, Group, Snapshot};
 use crate::telemetry::counts::AttemptSums;
@@ -114,9 +115,7 @@ fn attempts(out: &mut Out<'_>, rows: &[Row<'_>]) -> fmt::Result {
 type Count = fn(&AttemptSums) -> u64;
 
 const COUNTS: [(&str, &str, Count); 6] = [
-    ("lockgate_retries", "Attempts that followed another at the same request.", |sums| {
-        sums.retries
-    }),
+    ("lockgate_retries", "Attempts that followed one that had failed.", |sums| sums.retries),
     ("lockgate_backend_sent_bytes", "Bytes of bodies to the backend.", |sums| sums.sent),
     ("lockgate_backend_received_bytes", "Bytes of bodies from the backend.", |sums| sums.received),
     ("lockgate_tunnel_sent_bytes", "Bytes of WebSockets to the backend.", |sums| sums.tunnel_sent),
@@ -154,7 +153,7 @@ type State = fn(&Row<'_>) -> bool;
 const STATES: [(&str, &str, State); 2] = [
     ("lockgate_backend_up", "0: its probes find it down, or its name has no address.", |row| {
         let standing = row.group.standing(row.place);
-        !standing.is_some_and(|standing| standing.down) && !row.backend.addresses().is_empty()
+        !standing.is_some_and(|standing| standing.down) && row.backend.is_resolved()
     }),
     ("lockgate_backend_ejected", "1: it is kept out for requests that failed.", |row| {
         row.group.standing(row.place).is_some_and(|standing| standing.ejected.is_some())

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::text::{CLASS_NAMES, Out};
+use super::text::Out;
+use crate::control::counted::CLASS_NAMES;
 use crate::proxy::Cause;
 use crate::state::{Backend, Group, Snapshot, Takers, Trust};
 use crate::telemetry::counts::{Durations, RequestSums};
@@ -110,7 +111,7 @@ fn takers(group: &Group) -> u64 {
     let circles = group.circles().filter(|takers| takers.trust() != Trust::Anybody);
     let count = |takers: Takers<'_>| {
         let takes = |(place, backend): (usize, &Backend)| {
-            takers.take(place) && backend.config.weight > 0 && !backend.addresses().is_empty()
+            takers.take(place) && backend.config.weight > 0 && backend.is_resolved()
         };
         group.backends.iter().enumerate().map(|one| u64::from(takes(one))).sum()
     };

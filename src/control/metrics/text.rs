@@ -7,13 +7,11 @@ use prometheus_client::encoding::{
 };
 use prometheus_client::metrics::MetricType;
 
-use crate::telemetry::counts::{BOUNDS, CLASSES, Durations};
+use crate::control::counted::seconds;
+use crate::telemetry::counts::{BOUNDS, Durations};
 
 /// A label's name and value.
 pub(super) type Label<'a> = (&'a str, &'a str);
-
-/// By the hundreds of a status; 0: there was none.
-pub(super) const CLASS_NAMES: [&str; CLASSES] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Where metrics are written to, one family after the other.
 #[derive(Debug)]
@@ -96,11 +94,6 @@ impl Histogram<'_> {
             None,
         )
     }
-}
-
-pub(super) fn seconds(micros: u64) -> f64 {
-    // Exact for 285 years of them.
-    micros as f64 / 1_000_000.0
 }
 
 /// The form from before OpenMetrics, which all scrapers and `promtool` read: the

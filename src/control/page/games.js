@@ -16,10 +16,10 @@ function measure(status) {
   const { now } = status;
   const all = [];
   const seen = new Set();
-  const read = (key, counted, took, silentIsError) => {
+  const read = (key, counted, took) => {
     seen.add(key);
     const one = meter(key);
-    one.note(now, counted ?? {}, took, silentIsError);
+    one.note(now, counted ?? {}, took);
     return one.read();
   };
   for (const game of status.games) {
@@ -29,7 +29,7 @@ function measure(status) {
       own.push(group.numbers);
       for (const backend of group.backends) {
         const key = JSON.stringify([game.name, group.name, backend.name, backend.address]);
-        backend.numbers = read(key, backend.attempts, backend.attempts?.header, true);
+        backend.numbers = read(key, backend.attempts, backend.attempts?.header);
       }
     }
     game.numbers = together(own);
@@ -121,7 +121,7 @@ const BACKENDS = [
   {
     name: 'Err/s',
     kind: 'num',
-    hint: 'Answers of 500 and up, and attempts without an answer',
+    hint: 'Answers of 500 and up, and attempts that failed; clients that leave are no errors',
     show(cell, { numbers }) {
       classed(cell, numbers.errors > 0 ? 'num bad' : 'num');
       return rate(numbers.errors);

@@ -40,7 +40,10 @@ function clock(seconds, now) {
 /** `03:12:45 (4 min)`. */
 const since = (seconds, now) => (seconds ? `${clock(seconds, now)} (${span(now - seconds)})` : '');
 
-/** The q-th of what lies in these buckets, in milliseconds. */
+/**
+ * The q-th of what lies in these buckets, in milliseconds; of the last one, which has
+ * no end, Infinity. `lockgate top` says the same.
+ */
 function quantile(buckets, bounds, q) {
   const all = buckets.reduce((sum, n) => sum + n, 0);
   if (all === 0) return undefined;
@@ -58,11 +61,10 @@ function quantile(buckets, bounds, q) {
 class Meter {
   looks = [];
 
-  /** `counted`: by its `by_class`; `took`: its histogram. */
-  note(now, counted, took, silentIsError) {
-    const classes = counted.by_class ?? {};
-    const all = Object.values(classes).reduce((sum, n) => sum + n, 0);
-    const errors = (classes['5xx'] ?? 0) + (silentIsError ? (classes.none ?? 0) : 0);
+  /** `counted`: by its `by_class`, and its `errors`; `took`: its histogram. */
+  note(now, counted, took) {
+    const all = Object.values(counted.by_class ?? {}).reduce((sum, n) => sum + n, 0);
+    const errors = counted.errors ?? 0;
     const look = { now, all, errors, buckets: took?.buckets ?? [], bounds: took?.bounds_seconds ?? [] };
     const last = this.looks.at(-1);
     // Counters that shrank belong to another process, or to another backend.

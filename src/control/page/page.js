@@ -222,16 +222,24 @@ function showSilence() {
   showTab('silent', 'No answer:');
 }
 
+/** lockgate did not answer, or not as it should. */
+class Unanswered extends Error {}
+
 async function ask() {
-  const answer = await fetch('/status.json?compact', { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
-  if (!answer.ok) throw new Error(`it says ${answer.status} ${(await answer.text()).trim()}`);
-  return answer.json();
+  try {
+    const answer = await fetch('/status.json?compact', { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
+    if (!answer.ok) throw new Unanswered(`it says ${answer.status} ${(await answer.text()).trim()}`);
+    return await answer.json();
+  } catch (error) {
+    if (error instanceof Unanswered) throw error;
+    // A browser tells scripts no more of a connection that fails.
+    throw new Unanswered(error.name === 'TimeoutError' ? `no answer within ${span(PATIENCE / 1000)}` : 'it cannot be reached');
+  }
 }
 
+/** What is shown by mistake must not look true. */
 function reason(error) {
-  if (error.name === 'TimeoutError') return `no answer within ${span(PATIENCE / 1000)}`;
-  // A browser tells scripts no more of a connection that fails.
-  return error instanceof TypeError ? 'it cannot be reached' : error.message;
+  return error instanceof Unanswered ? error.message : `its answer cannot be shown (${error.message})`;
 }
 
 async function look() {
@@ -239,28 +247,30 @@ async function look() {
   if (asking || document.hidden) return;
   asking = true;
   const first = !status;
-  let answer;
   try {
-    answer = await ask();
+    take(await ask());
   } catch (error) {
     why = reason(error);
     failedSince ??= Date.now() / 1000;
     showSilence();
+    if (!(error instanceof Unanswered)) throw error;
+  } finally {
+    asking = false;
+    timer = setTimeout(look, first ? SOON : EVERY);
   }
-  if (answer) {
-    heard = Date.now() / 1000;
-    failedSince = undefined;
-    document.body.classList.remove('silent');
-    hide(byId('silence'), true);
-    // Another process counts from its own start.
-    if (status && (status.pid !== answer.pid || status.started !== answer.started)) meters.clear();
-    // The page belongs to the program that sent it.
-    if (status && status.version !== answer.version) location.reload();
-    status = answer;
-    show();
-  }
-  asking = false;
-  timer = setTimeout(look, first ? SOON : EVERY);
+}
+
+function take(answer) {
+  // Another process counts from its own start.
+  if (status && (status.pid !== answer.pid || status.started !== answer.started)) meters.clear();
+  // The page belongs to the program that sent it.
+  if (status && status.version !== answer.version) location.reload();
+  status = answer;
+  show();
+  heard = Date.now() / 1000;
+  failedSince = undefined;
+  document.body.classList.remove('silent');
+  hide(byId('silence'), true);
 }
 
 const again = () => status && showGames();

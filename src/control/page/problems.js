@@ -7,68 +7,9 @@ const gate = (game, group) => `${game.name}/${group.name}`;
 /** Of a group so many backends are listed one by one. */
 const LISTED = 6;
 
-/** Who is still there. */
-function left({ players: playing, tunnels: open, in_flight: under_way }) {
-  const all = [
-    playing && plural(playing, 'player'),
-    open && plural(open, 'WebSocket'),
-    under_way > open && plural(under_way - open, 'request'),
-  ].filter(Boolean);
-  return `; ${all.length ? some(all) : 'nobody'} left`;
-}
-
-/** How a backend is: in a word, how bad that is, why, and since when. */
-function condition(backend) {
-  const { probe, ejection, state } = backend;
-  const last = probe?.last;
-  const found = last && !last.good ? [last.status ?? last.cause, last.detail].filter(Boolean).join(': ') : '';
-  if (state !== 'ready') {
-    const by = backend.state_set_by === 'operator' ? 'set by the operator' : 'as its file says';
-    const rest = probe?.up === false ? `${by}; its probes find it down` : by;
-    return { word: state, level: 'note', why: `${rest}${left(backend)}`, since: backend.state_since, serves: false };
-  }
-  if (probe?.up === false) {
-    return { word: 'down', level: 'bad', why: `probes: ${found || 'no good one yet'}`, since: probe.since, serves: false };
-  }
-  if (probe?.waits) {
-    return { word: 'waiting', level: 'note', why: `for its first probes${found && `; the last one: ${found}`}`, since: probe.since, serves: false };
-  }
-  if (ejection) {
-    const met = backend.last_failure?.cause ?? '';
-    const why = `${ejection.why === 'unreachable' ? 'cannot be connected to' : 'its requests fail'}${met && `: ${met}`}`;
-    const level = ejection.why === 'unreachable' ? 'bad' : 'warn';
-    if (ejection.left > 0) return { word: 'ejected', level, why, since: ejection.since, serves: false };
-    return { word: 'on trial', level: 'warn', why: `${why}; the next request decides`, since: ejection.since, serves: true };
-  }
-  if (backend.weight === 0) return { word: 'weight 0', level: 'note', why: 'as its file says', serves: false };
-  if (probe?.up) return { word: 'up', level: 'good', why: '', since: probe.since, serves: true };
-  return { word: probe ? 'unproven' : 'not probed', level: 'good', why: probe ? 'serves until its first verdict' : '', serves: true };
-}
-
-/** How a group is as a whole. */
-function groupCondition(group) {
-  const serve = group.backends.filter((one) => one.condition.serves);
-  const all = group.backends.length;
-  if (serve.length === 0) {
-    const ejected = group.backends.some((one) => one.condition.word === 'ejected');
-    return { word: 'nobody serves', level: 'bad', serves: 0, all, why: ejected ? 'until an ejection ends' : '' };
-  }
-  const level = worst(group.backends.map((one) => one.condition.level));
-  if (serve.every((one) => one.backup) && group.backends.some((one) => !one.backup)) {
-    return { word: 'only backups serve', level: 'bad', serves: serve.length, all, why: '' };
-  }
-  return { word: `${serve.length} of ${all} serve`, level, serves: serve.length, all, why: '' };
-}
-
-/** Notes on each backend and each group how it is. */
+/** How a game is as a whole; of backends and groups lockgate itself says it. */
 function judge(status) {
-  for (const game of status.games) {
-    for (const group of game.groups) {
-      for (const backend of group.backends) backend.condition = condition(backend);
-      group.condition = groupCondition(group);
-    }
-    game.level = worst(game.groups.map((group) => group.condition.level));
-  }
+  for (const game of status.games) game.level = worst(game.groups.map((group) => group.condition.level));
 }
 
 function* ofFiles(status) {
@@ -91,12 +32,15 @@ function* ofFiles(status) {
   }
 }
 
+/** What of a group as a whole is a problem, and its tag. */
+const GROUP_TAGS = { 'nobody serves': 'nobody', 'only backups serve': 'backups', 'requests fail': 'failing' };
+
 function* ofGroup(game, group) {
   const name = gate(game, group);
-  if (group.condition.serves === 0 || group.condition.word === 'only backups serve') {
-    const { word, why } = group.condition;
-    const level = group.backends.every((one) => one.condition.level === 'note') ? 'warn' : 'bad';
-    yield { key: `group ${name}`, level, tag: word === 'nobody serves' ? 'nobody' : 'backups', what: name, game, group, why: [word, why].filter(Boolean).join(' ') };
+  const tag = GROUP_TAGS[group.condition.word];
+  if (tag) {
+    const { word, level, why, since: from } = group.condition;
+    yield { key: `group ${name}`, level, tag, what: name, game, group, why: [word, why].filter(Boolean).join(tag === 'failing' ? ': ' : ' '), since: from };
   }
   const kinds = new Map();
   for (const backend of group.backends) {
@@ -167,18 +111,19 @@ function verdict(status) {
     levels.push(level);
     said.push(text);
   };
-  const nobody = groups.filter(({ group }) => group.condition.serves === 0);
-  if (nobody.length) {
-    const meant = nobody.every(({ group }) => group.backends.every((one) => one.condition.level === 'note'));
-    tell(meant ? 'warn' : 'bad', `Nobody serves ${some(nobody.map(({ name }) => name))}.`);
-  }
-  for (const word of ['down', 'ejected', 'on trial']) {
-    const of = groups.filter(({ group }) => group.backends.some((one) => one.condition.word === word));
+  const nobody = groups.filter(({ group }) => group.condition.word === 'nobody serves');
+  if (nobody.length) tell(worst(nobody.map(({ group }) => group.condition.level)), `Nobody serves ${some(nobody.map(({ name }) => name))}.`);
+  const failing = groups.filter(({ group }) => group.condition.word === 'requests fail');
+  if (failing.length) tell('bad', `Most requests to ${some(failing.map(({ name }) => name))} fail.`);
+  for (const word of ['down', 'no address', 'ejected', 'on trial', 'failing']) {
+    // Of a group that fails as a whole enough was said.
+    const others = word === 'failing' ? groups.filter((one) => !failing.includes(one)) : groups;
+    const of = others.filter(({ group }) => group.backends.some((one) => one.condition.word === word));
     if (of.length === 0) continue;
-    const these = backends.filter((one) => one.condition.word === word);
+    const these = of.flatMap(({ group }) => group.backends.filter((one) => one.condition.word === word));
     const subject = these.length === 1 ? `${of[0].name}/${these[0].name} is` : `${count(these.length)} of ${plural(backends.length, 'backend')} are`;
     const where = these.length === 1 ? '' : `, in ${some(of.map(({ name }) => name))}`;
-    tell(worst(these.map((one) => one.condition.level)), `${subject} ${word}${where}.`);
+    tell(worst(these.map((one) => one.condition.level)), `${subject} ${word === 'no address' ? 'without an address' : word}${where}.`);
   }
   const backups = groups.filter(({ group }) => group.condition.word === 'only backups serve');
   if (backups.length) tell('bad', `Only backups serve ${some(backups.map(({ name }) => name))}.`);

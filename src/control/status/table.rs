@@ -1,9 +1,12 @@
 //! The status as a table, for people.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
 
-use super::{BackendStatus, HeldStatus, Status};
+use super::games::BackendStatus;
+use super::{HeldStatus, Status};
+use crate::control::condition::{Condition, GroupCondition, Level};
+use crate::control::terminal::left;
+use crate::control::times::shown;
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,7 +20,7 @@ impl fmt::Display for Status {
         refused.iter().try_for_each(|trouble| write!(f, "\n{trouble}"))?;
         for game in games {
             for group in &game.groups {
-                writeln!(f, "\n{}/{}", game.name, group.name)?;
+                writeln!(f, "\n{}/{}{}", game.name, group.name, group.condition)?;
                 group.backends.iter().try_for_each(|backend| write!(f, "{backend}"))?;
             }
         }
@@ -41,29 +44,41 @@ impl fmt::Display for HeldStatus {
     }
 }
 
+/// What is to be said of it, if it is not well: `: nobody serves`.
+impl fmt::Display for GroupCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GroupCondition { word, level, why, .. } = self;
+        match (level, &**why) {
+            (Level::Good | Level::Note, _) => Ok(()),
+            (_, "") => write!(f, ": {word}"),
+            (_, why) => write!(f, ": {word}, {why}"),
+        }
+    }
+}
+
 impl fmt::Display for BackendStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let probe = self.probe.as_ref();
-        let health = match (probe.and_then(|probe| probe.up), &self.ejected) {
-            (Some(false), _) => "down",
-            (None, _) if probe.is_some_and(|probe| probe.waits) => "waiting for its first probes",
-            (_, Some(_)) => "ejected",
-            (Some(true), None) => "up",
-            (None, None) => "-",
-        };
         let players = self.players.map_or_else(|| "-".to_owned(), |players| players.to_string());
+        let Condition { word, level, why, since, .. } = &self.condition;
+        let (name, word) = (left(&self.name, 28), left(word, 10));
         write!(
             f,
-            "  {:<28} {:<6} {health:<8} weight {:<5} players {players:<6} tunnels {}",
-            self.name, self.state, self.weight, self.tunnels
+            "  {name} {word} weight {:<5} players {players:<6} tunnels {}",
+            self.weight, self.tunnels
         )?;
-        match self.state_since {
-            None => writeln!(f),
-            Some(since) => {
-                let since = SystemTime::UNIX_EPOCH + Duration::from_secs(since);
-                let since = httpdate::fmt_http_date(since);
-                writeln!(f, "  {} by the operator since {since}", self.state)
+        match (self.state_since, since) {
+            (Some(since), _) => {
+                write!(f, "  {} by the operator since {}", self.state, shown(since))?;
             }
+            (None, Some(since)) if *level <= Level::Warn => {
+                write!(f, "  {why}, since {}", shown(*since))?;
+            }
+            _ if !why.is_empty() => write!(f, "  {why}")?,
+            _ => {}
+        }
+        match &self.last_failure {
+            Some(last) => writeln!(f, "  last failure {} at {}", last.cause, shown(last.at)),
+            None => writeln!(f),
         }
     }
 }

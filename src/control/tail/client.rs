@@ -1,8 +1,9 @@
 //! The command: asks the running process, and prints what comes.
 
-use std::io::{self, BufRead as _, BufReader, BufWriter, Write};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Stdout, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use serde::Deserialize;
@@ -20,15 +21,15 @@ pub struct Wanted {
     /// Of this game (its file's name without .toml)
     #[arg(long)]
     game: Option<String>,
-    /// Of this group
+    /// Of this group; GAME/GROUP is one of a game
     #[arg(long)]
     group: Option<String>,
     /// Answered with one of these: 404, 5xx
     #[arg(long, value_name = "STATUS,…")]
-    status: Option<String>,
-    /// Failed for this, or one of its attempts did: connect_refused, header_timeout, …
-    #[arg(long)]
-    cause: Option<String>,
+    status: Vec<String>,
+    /// Failed for one of these, or one of its attempts did: connect_refused, header_timeout, …
+    #[arg(long, value_name = "CAUSE,…")]
+    cause: Vec<String>,
     /// With an attempt at this backend
     #[arg(long)]
     backend: Option<String>,
@@ -52,14 +53,17 @@ impl Wanted {
         let parts = [
             ("game", &self.game),
             ("group", &self.group),
-            ("status", &self.status),
-            ("cause", &self.cause),
             ("backend", &self.backend),
             ("slower_than", &self.slower_than),
             ("path", &self.path),
         ];
         for (key, value) in parts {
             if let Some(value) = value {
+                query.append_pair(key, value);
+            }
+        }
+        for (key, values) in [("status", &self.status), ("cause", &self.cause)] {
+            for value in values {
                 query.append_pair(key, value);
             }
         }
@@ -78,58 +82,94 @@ impl Wanted {
 pub fn tail(state_dir: &Path, wanted: &Wanted) -> Result<(), String> {
     end_with_interrupt().map_err(|error| format!("cannot wait for Ctrl-C: {error}"))?;
     let target = wanted.target();
-    let stdout = io::stdout().lock();
-    let mut texts = Texts::new(colours(&stdout));
-    let mut out = BufWriter::with_capacity(64 * 1024, stdout);
-    let mut lines = client::open(state_dir, &target)?;
+    let texts = Texts::new(colours(&io::stdout().lock()));
+    let out = BufWriter::with_capacity(64 * 1024, io::stdout());
+    let printer = Arc::new(Mutex::new(Printer { out, texts: (!wanted.json).then_some(texts) }));
+    let (tell, told) = mpsc::channel();
+    let follow = |lines| {
+        let (printer, tell) = (Arc::clone(&printer), tell.clone());
+        let follow = move || {
+            let end = print(lines, &printer, &tell);
+            let _ = tell.send(Told::End(end));
+        };
+        thread::Builder::new().spawn(follow).map_err(|error| error.to_string())
+    };
+    follow(client::open(state_dir, &target)?)?;
     // For whoever waits for it; without a standard error nobody does.
     let _ = writeln!(io::stderr().lock(), "reading along; Ctrl-C ends it");
-    loop {
-        let printed = print(&mut lines, &mut out, (!wanted.json).then_some(&mut texts));
-        match printed {
-            Ok(false) => return Ok(()),
-            Ok(true) => {
-                lines = client::open(state_dir, &target)?;
-                let _ = writeln!(io::stderr().lock(), "a new process serves from now on");
+    // The old processes of upgrades go on beside the one that serves.
+    let mut open = 1;
+    while open > 0 {
+        match told.recv().map_err(|error| error.to_string())? {
+            Told::HandedOver => {
+                follow(client::open(state_dir, &target)?)?;
+                open += 1;
+                let _ = writeln!(
+                    io::stderr().lock(),
+                    "a new process serves from now on; what it answered in its first moment may \
+                     be missing here"
+                );
             }
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(error) => return Err(error.to_string()),
+            Told::End(Ok(())) => open -= 1,
+            Told::End(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Told::End(Err(error)) => return Err(error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+/// What is heard of a process that is read from.
+enum Told {
+    /// Another one has lines too.
+    HandedOver,
+    /// It has no more.
+    End(io::Result<()>),
+}
+
+struct Printer {
+    out: BufWriter<Stdout>,
+    /// `None`: lines are printed as they come.
+    texts: Option<Texts>,
+}
+
+impl Printer {
+    fn put(&mut self, line: &[u8]) -> io::Result<()> {
+        match &mut self.texts {
+            None => self.out.write_all(line),
+            Some(texts) => {
+                let line = String::from_utf8_lossy(line);
+                self.out.write_all(texts.of(line.trim_end()).as_bytes())
+            }
         }
     }
 }
 
-/// Prints until the end of the lines; whether another process has more.
+/// Prints until the end of the lines.
 fn print(
-    lines: &mut BufReader<UnixStream>,
-    out: &mut impl Write,
-    mut texts: Option<&mut Texts>,
-) -> io::Result<bool> {
+    mut lines: BufReader<UnixStream>,
+    printer: &Mutex<Printer>,
+    tell: &mpsc::Sender<Told>,
+) -> io::Result<()> {
     #[derive(Deserialize)]
     struct Last {
         handed_over: bool,
     }
+    let lock = || printer.lock().unwrap_or_else(PoisonError::into_inner);
     let mut bytes = Vec::new();
     loop {
         if !lines.buffer().contains(&b'\n') {
-            out.flush()?;
+            lock().out.flush()?;
         }
         bytes.clear();
         // A process that is killed breaks it off.
         if lines.read_until(b'\n', &mut bytes).is_err() || bytes.is_empty() {
-            out.flush()?;
-            return Ok(false);
+            return lock().out.flush();
         }
         if serde_json::from_slice(&bytes).is_ok_and(|last: Last| last.handed_over) {
-            out.flush()?;
-            return Ok(true);
+            let _ = tell.send(Told::HandedOver);
+            continue;
         }
-        match &mut texts {
-            None => out.write_all(&bytes)?,
-            Some(texts) => {
-                let line = String::from_utf8_lossy(&bytes);
-                out.write_all(texts.of(line.trim_end()).as_bytes())?;
-            }
-        }
+        lock().put(&bytes)?;
     }
 }
 

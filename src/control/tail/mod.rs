@@ -2,11 +2,11 @@
 //! that it gets for as long as it stays.
 
 pub mod client;
+mod names;
 mod text;
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::admin::Status;
-use super::status::Asker;
+use super::asker::Asker;
 use crate::config;
 use crate::proxy::{Cause, Filter, Message, Reader, Statuses};
 
@@ -37,8 +37,17 @@ fn filter(query: &str) -> Result<Filter, String> {
         let text = Some(value.clone().into_owned());
         match &*key {
             "game" => filter.game = text,
-            "group" => filter.group = text,
+            "group" => match value.split_once('/') {
+                // As `status` and `top` name it.
+                Some((game, group)) => {
+                    (filter.game, filter.group) = (Some(game.into()), Some(group.into()));
+                }
+                None => filter.group = text,
+            },
             "backend" => filter.backend = text,
+            "path" if !value.starts_with('/') => {
+                return Err(format!("`{value}` begins no path: write `/{value}`"));
+            }
             "path" => filter.path = text,
             "status" => {
                 for one in value.split(',') {
@@ -46,11 +55,13 @@ fn filter(query: &str) -> Result<Filter, String> {
                 }
             }
             "cause" => {
-                if !Cause::NAMES.contains(&&*value) {
-                    let all = Cause::NAMES.join(", ");
-                    return Err(format!("there is no cause `{value}`; there are {all}"));
+                for one in value.split(',') {
+                    if !Cause::NAMES.contains(&one) {
+                        let all = Cause::NAMES.join(", ");
+                        return Err(format!("there is no cause `{one}`; there are {all}"));
+                    }
+                    filter.causes.push(one.to_owned());
                 }
-                filter.cause = text;
             }
             "slower_than" => {
                 let than = config::parse_duration(&value);
@@ -88,8 +99,12 @@ fn statuses(text: &str) -> Result<Statuses, String> {
 ///
 /// # Errors
 /// What it asks for is none.
-pub(super) async fn subscribe(query: &str, status: Rc<Status>) -> Result<Lines, String> {
-    let filter = Arc::new(filter(query)?);
+pub(super) async fn subscribe(query: &str, status: &Status) -> Result<Lines, String> {
+    let filter = filter(query)?;
+    if let Some(asker) = status.asker.get() {
+        names::known(&filter, &asker.snapshot())?;
+    }
+    let filter = Arc::new(filter);
     let (sender, lines) = mpsc::channel(WAITING);
     let left_out = Arc::<AtomicU64>::default();
     let reader = Reader { filter, lines: sender, left_out: Arc::clone(&left_out) };
@@ -110,17 +125,18 @@ pub(super) async fn subscribe(query: &str, status: Rc<Status>) -> Result<Lines, 
     let _ = timeout(PATIENCE, all).await;
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    Ok(Lines { lines, left_out, second, status, is_done: false })
+    let handed_over = status.asker.get().map(|asker| Box::pin(asker.until_handed_over()) as _);
+    Ok(Lines { lines, left_out, second, handed_over, is_done: false })
 }
 
 /// What a reader gets: one JSON object a line, and every second in which lines had
-/// to be left out how many. It ends with the last worker, or once a new process
-/// serves. The reader's end ends it too: the workers see that its queue is gone.
+/// to be left out how many. It is told at once when a new process serves, which has
+/// lines of its own; this one's end with its last worker. The reader's end ends it too: the workers see that its queue is gone.
 pub(super) struct Lines {
     lines: mpsc::Receiver<Bytes>,
     left_out: Arc<AtomicU64>,
     second: Interval,
-    status: Rc<Status>,
+    handed_over: Option<Pin<Box<dyn Future<Output = ()>>>>,
     is_done: bool,
 }
 
@@ -132,14 +148,10 @@ impl Lines {
         }
     }
 
-    fn is_handed_over(&self) -> bool {
-        self.status.asker.get().is_some_and(Asker::is_handed_over)
-    }
-
-    /// That it is the end, and whether a new process has more.
-    fn end(&mut self, chunk: &mut Vec<u8>) {
-        self.is_done = true;
-        if self.is_handed_over() {
+    /// Whether a new process has more; said once.
+    fn put_handed_over(&mut self, cx: &mut Context<'_>, chunk: &mut Vec<u8>) {
+        if self.handed_over.as_mut().is_some_and(|it| it.as_mut().poll(cx).is_ready()) {
+            self.handed_over = None;
             chunk.extend_from_slice(b"{\"handed_over\":true}\n");
         }
     }
@@ -158,12 +170,13 @@ impl Body for Lines {
             return Poll::Ready(None);
         }
         let mut chunk = Vec::new();
+        this.put_handed_over(cx, &mut chunk);
         while chunk.len() < CHUNK {
             match this.lines.poll_recv(cx) {
                 Poll::Ready(Some(line)) => chunk.extend_from_slice(&line),
                 Poll::Ready(None) => {
                     this.put_left_out(&mut chunk);
-                    this.end(&mut chunk);
+                    this.is_done = true;
                     break;
                 }
                 Poll::Pending => break,
@@ -171,9 +184,6 @@ impl Body for Lines {
         }
         while this.second.poll_tick(cx).is_ready() {
             this.put_left_out(&mut chunk);
-            if !this.is_done && this.is_handed_over() {
-                this.end(&mut chunk);
-            }
         }
         match (chunk.is_empty(), this.is_done) {
             (false, _) => Poll::Ready(Some(Ok(Frame::data(chunk.into())))),
@@ -189,14 +199,14 @@ mod tests {
 
     #[test]
     fn a_query_becomes_a_filter() {
-        let query = "game=a&group=b+c&status=404,5xx&status=499&cause=dns&backend=1%3A2&\
+        let query = "game=a&group=b+c&status=404,5xx&status=499&cause=dns,client_gone&cause=http_500&backend=1%3A2&\
                      slower_than=1s500ms&path=%2F%26&failed";
         let some = |text: &str| Some(text.to_owned());
         let want = Filter {
             game: some("a"),
             group: some("b c"),
             statuses: vec![Statuses::One(404), Statuses::Class(5), Statuses::One(499)],
-            cause: some("dns"),
+            causes: vec!["dns".to_owned(), "client_gone".to_owned(), "http_500".to_owned()],
             backend: some("1:2"),
             slower_than: Some(Duration::from_millis(1500)),
             path: some("/&"),
@@ -204,6 +214,8 @@ mod tests {
         };
         assert_eq!(filter(query), Ok(want));
         assert_eq!(filter(""), Ok(Filter::default()));
+        let of_game = Filter { game: some("a"), group: some("web"), ..Filter::default() };
+        assert_eq!(filter("group=a/web"), Ok(of_game));
     }
 
     #[test]
@@ -212,7 +224,8 @@ mod tests {
             ("status=6xx", "404 or 5xx"),
             ("status=xx", "404 or 5xx"),
             ("status=99", "404 or 5xx"),
-            ("cause=refused", "connect_refused"),
+            ("cause=dns,refused", "connect_refused"),
+            ("path=api", "write `/api`"),
             ("slower_than=5", "500ms"),
             ("games=a", "game, group"),
         ];

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::control::terminal::{Colour, plain};
+use crate::control::terminal::{Colour, columns, left, plain};
 
 /// What of a line is shown.
 #[derive(Debug, Default, Deserialize)]
@@ -117,8 +117,8 @@ impl Texts {
         let mut text = String::new();
         for (cell, width) in [&*line.client, method, &group, backend].iter().zip(&mut self.widths) {
             let cell: Cow<'_, str> = plain(cell);
-            *width = (*width).max(cell.chars().count().min(WIDEST));
-            text.push_str(&format!("{cell:<0$}  ", *width));
+            *width = (*width).max(columns(&cell).min(WIDEST));
+            text.push_str(&(left(&cell, *width) + "  "));
         }
         text
     }

@@ -6,7 +6,7 @@ mod view;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use self::sample::{Document, View};
 use super::client;
-use super::terminal::colours;
+use super::terminal::{colours, plain};
 use crate::config;
 
 /// What is shown, and how often.
@@ -47,7 +47,10 @@ fn a_while(text: &str) -> Result<Duration, String> {
     while_.ok_or_else(|| "write a duration from 100ms to 1h, such as 2s".to_owned())
 }
 
-/// Shows views until lockgate ends, nobody reads them any more, or Ctrl-C comes.
+/// So long nobody may answer: one lockgate ends, and another starts.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Shows views until lockgate is gone, nobody reads them any more, or Ctrl-C comes.
 ///
 /// # Errors
 /// Nobody serves, or the views cannot be shown.
@@ -71,6 +74,7 @@ async fn show(state_dir: &Path, wanted: &Wanted) -> Result<(), String> {
         screen.draw("counting …\n").map_err(said)?;
     }
     let mut drawn = String::new();
+    let mut heard = Instant::now();
     loop {
         tokio::select! {
             () = ends.came() => return Ok(()),
@@ -86,19 +90,34 @@ async fn show(state_dir: &Path, wanted: &Wanted) -> Result<(), String> {
             () = ends.came() => return Ok(()),
             now = look(state_dir) => now,
         };
-        let Ok(now) = now else {
-            drop(screen);
-            // What it showed is gone with the screen.
-            let _ = writeln!(io::stderr().lock(), "lockgate has ended");
-            return Ok(());
+        let now = match now {
+            Ok(now) => now,
+            Err(why) if heard.elapsed() < SILENCE => {
+                // A restart, or an upgrade.
+                match &mut screen {
+                    Some(screen) => {
+                        screen.draw(&format!("{}\n{drawn}", plain(&why))).map_err(said)?;
+                    }
+                    None => {
+                        let _ = writeln!(io::stderr().lock(), "{}", plain(&why));
+                    }
+                }
+                continue;
+            }
+            // What was shown is gone with the screen.
+            Err(why) => {
+                drop(screen);
+                return Err(why);
+            }
         };
+        heard = Instant::now();
         let view = View::between(&before, &now);
         before = now;
         // A new process began to count anew.
         let Some(mut view) = view else { continue };
         match wanted.sort {
             Sort::Traffic => view.sort_by(|rates| rates.per_second),
-            Sort::Errors => view.sort_by(sample::Rates::errors_per_second),
+            Sort::Errors => view.sort_by(|rates| rates.errors_per_second),
         }
         drawn = match wanted.json {
             true => serde_json::to_string(&view).unwrap_or_default() + "\n",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::condition::{Condition, Level};
 use crate::control::counted::{AttemptCounts, Named, RequestCounts, Took};
 use crate::telemetry::quantile::{added, added_to_all, quantile};
 
@@ -39,18 +40,12 @@ struct Group {
 struct Backend {
     name: String,
     address: String,
-    state: String,
-    ejected: Option<String>,
-    probe: Option<Probe>,
+    #[serde(default)]
+    condition: Condition,
     players: Option<u64>,
     tunnels: u64,
     in_flight: u64,
     attempts: AttemptCounts,
-}
-
-#[derive(Debug, Deserialize)]
-struct Probe {
-    up: Option<bool>,
 }
 
 /// What happened, and what is.
@@ -90,8 +85,10 @@ pub(super) struct GroupView {
 pub(super) struct BackendView {
     pub(super) name: String,
     pub(super) address: String,
-    /// `up`, `down`, `ejected`, `drain`, `maint`, or `-`: nothing is known.
+    /// As README lists them: `up`, `down`, `failing`, `drain`, …
     pub(super) health: String,
+    /// How bad that is.
+    pub(super) level: Level,
     /// Of attempts; the times are those to the header.
     #[serde(flatten)]
     pub(super) rates: Rates,
@@ -111,13 +108,8 @@ pub(super) struct Rates {
     pub(super) causes_per_second: BTreeMap<String, f64>,
     pub(super) p50_seconds: Option<f64>,
     pub(super) p99_seconds: Option<f64>,
-}
-
-impl Rates {
-    /// The worse of both: many 5xx have a cause, but not all.
-    pub(super) fn errors_per_second(&self) -> f64 {
-        self.failed_per_second.max(self.of_5xx_per_second)
-    }
+    /// Those that a backend or lockgate is to blame for.
+    pub(super) errors_per_second: f64,
 }
 
 /// What was added to a set of counters.
@@ -125,6 +117,7 @@ impl Rates {
 struct Added {
     classes: BTreeMap<String, u64>,
     causes: BTreeMap<String, u64>,
+    errors: u64,
     bounds: Vec<f64>,
     buckets: Vec<u64>,
 }
@@ -144,6 +137,7 @@ impl Added {
         Added {
             classes: names(before.map(|before| before.by_class), now.by_class),
             causes: names(before.map(|before| before.by_cause), now.by_cause),
+            errors: added(before.map_or(0, |before| before.errors), now.errors),
             bounds: now.took.bounds_seconds.clone(),
             buckets: added_to_all(buckets_before.unwrap_or_default(), &now.took.buckets),
         }
@@ -156,6 +150,7 @@ impl Added {
                 *sums.entry(name.clone()).or_default() += count;
             }
         }
+        self.errors += other.errors;
         self.bounds.clone_from(&other.bounds);
         self.buckets.resize(other.buckets.len(), 0);
         for (sum, more) in self.buckets.iter_mut().zip(&other.buckets) {
@@ -181,6 +176,7 @@ impl Added {
                 .collect(),
             p50_seconds: share(0.5),
             p99_seconds: share(0.99),
+            errors_per_second: rate(self.errors),
         }
     }
 }
@@ -190,18 +186,21 @@ impl Added {
 struct Counters<'a> {
     by_class: &'a Named,
     by_cause: &'a Named,
+    errors: u64,
     took: &'a Took,
 }
 
 impl<'a> From<&'a RequestCounts> for Counters<'a> {
     fn from(of: &'a RequestCounts) -> Counters<'a> {
-        Counters { by_class: &of.by_class, by_cause: &of.by_cause, took: &of.took }
+        let (by_class, by_cause) = (&of.by_class, &of.by_cause);
+        Counters { by_class, by_cause, errors: of.errors, took: &of.took }
     }
 }
 
 impl<'a> From<&'a AttemptCounts> for Counters<'a> {
     fn from(of: &'a AttemptCounts) -> Counters<'a> {
-        Counters { by_class: &of.by_class, by_cause: &of.by_cause, took: &of.header }
+        let (by_class, by_cause) = (&of.by_class, &of.by_cause);
+        Counters { by_class, by_cause, errors: of.errors, took: &of.header }
     }
 }
 
@@ -297,18 +296,11 @@ impl GroupView {
 
 impl Backend {
     fn view(&self, added: &Added, seconds: f64) -> BackendView {
-        let up = self.probe.as_ref().and_then(|probe| probe.up);
-        let health = match (&*self.state, up, &self.ejected) {
-            ("ready", Some(false), _) => "down",
-            ("ready", _, Some(_)) => "ejected",
-            ("ready", Some(true), None) => "up",
-            ("ready", None, None) => "-",
-            (state, ..) => state,
-        };
         BackendView {
             name: self.name.clone(),
             address: self.address.clone(),
-            health: health.to_owned(),
+            health: self.condition.word.clone().into_owned(),
+            level: self.condition.level,
             rates: added.rates(seconds),
             in_flight: self.in_flight,
             tunnels: self.tunnels,

@@ -8,18 +8,19 @@ use crate::control::top::view::table;
 fn requests(good: u64, bad: u64, refused: u64, buckets: [u64; 3]) -> Value {
     json!({
         "by_class": { "2xx": good, "5xx": bad }, "by_cause": { "connect_refused": refused },
+        "errors": bad + refused,
         "received": 0, "sent": 0,
         "took": { "bounds_seconds": [0.001, 0.01], "buckets": buckets, "sum_seconds": 0.0 }
     })
 }
 
-fn backend(name: &str, health: (&str, Option<bool>, Option<&str>), attempts: Value) -> Value {
-    let (state, up, ejected) = health;
+fn backend(name: &str, (word, level): (&str, &str), attempts: Value) -> Value {
     let mut attempts = attempts;
     attempts["header"] = attempts["took"].take();
     json!({
-        "name": name, "address": "10.0.0.1:80", "state": state, "ejected": ejected,
-        "probe": { "up": up }, "players": 2, "tunnels": 1, "in_flight": 3, "attempts": attempts
+        "name": name, "address": "10.0.0.1:80",
+        "condition": { "word": word, "level": level, "why": "", "since": null, "serves": true },
+        "players": 2, "tunnels": 1, "in_flight": 3, "attempts": attempts
     })
 }
 
@@ -35,7 +36,7 @@ fn document(now: u64, met: &Value, backends: &Value) -> Document {
 }
 
 fn two() -> (Document, Document) {
-    let ready = ("ready", Some(true), None);
+    let ready = ("up", "good");
     let before = document(
         1000,
         &requests(100, 10, 5, [100, 10, 0]),
@@ -48,8 +49,8 @@ fn two() -> (Document, Document) {
         3000,
         &requests(120, 14, 8, [110, 20, 4]),
         &json!([
-            backend("one", ("ready", Some(false), None), requests(50, 10, 0, [50, 10, 0])),
-            backend("two", ("drain", Some(true), None), requests(70, 4, 8, [60, 10, 4])),
+            backend("one", ("no address", "bad"), requests(50, 10, 0, [50, 10, 0])),
+            backend("two", ("drain", "note"), requests(70, 4, 8, [60, 10, 4])),
         ]),
     );
     (before, now)
@@ -120,10 +121,10 @@ fn the_table_is_aligned() {
             "lockgate 1, process 7, generation 3, connections 4, WebSockets 1",
             "12 requests/s, 2.0 5xx/s, 1.5 failed/s, p50 2.8 ms, p99 10 ms, over 2.0 s",
             "",
-            "group, backends       health   req/s  5xx/s failed/s     p50     p99 in flight tunnels players  causes/s",
-            "youxia/web                        12    2.0      1.5  2.8 ms   10 ms         6       2       4  connect_refused 1.5",
-            "  one                   down       0      0        0       -       -         3       1       2",
-            "  two                  drain      12    2.0      1.5  2.8 ms   10 ms         3       1       2  connect_refused 1.5",
+            "group, backends          health   req/s  5xx/s failed/s     p50     p99 in flight tunnels players  causes/s",
+            "youxia/web                           12    2.0      1.5  2.8 ms   10 ms         6       2       4  connect_refused 1.5",
+            "  one                no address       0      0        0       -       -         3       1       2",
+            "  two                     drain      12    2.0      1.5  2.8 ms   10 ms         3       1       2  connect_refused 1.5",
         ]
     );
     let coloured = table(&view, true);

@@ -78,6 +78,50 @@ fn a_backend_that_dies_is_told_of() {
 
 #[test]
 #[ignore = "needs Chromium and Node, which .ci/run installs"]
+fn a_group_whose_requests_fail_is_told_of() {
+    let (gone, b1) = (Port::reserve(), Backend::named("B1"));
+    let site = Site::http()
+        .address(&gone.refusing_address())
+        .rule("path = \"/well\"\ngroup = \"well\"")
+        .more(&group("well", &b1))
+        .start();
+    let mut operator = Operator::before(&site.lockgate);
+    assert_eq!(operator.told("open"), "All is well: 2 backends in 2 groups of 1 game serve.");
+    site.get("/well").expect(200);
+    for _ in 0..5 {
+        site.get("/").expect(502);
+    }
+    let verdict = operator.sees("#verdict", "fail");
+    assert_eq!(verdict, "Most requests to game/web fail.");
+    let problem = operator.sees("#problem-list>li", "requests fail");
+    let why =
+        "failing game/web requests fail: 5 of 5 requests of the last minute failed or got a 5xx";
+    assert!(problem.starts_with(why), "{problem}");
+    let problem = operator.sees("#problem-list>li", "attempts");
+    let name = format!("failing game/web/{} ", gone.refusing_address());
+    assert!(problem.starts_with(&name) && problem.contains("connect_refused"), "{problem}");
+    operator.end();
+}
+
+/// What it cannot show is no reason to stop looking.
+#[test]
+#[ignore = "needs Chromium and Node, which .ci/run installs"]
+fn an_answer_that_cannot_be_shown_is_not_the_last() {
+    let b1 = Backend::named("B1");
+    let site = Site::before(&b1);
+    let mut operator = Operator::before(&site.lockgate);
+    operator.told("open");
+    operator.told("spoil");
+    let said = operator.sees("#silence", "cannot be shown");
+    assert!(said.starts_with("lockgate does not answer since "), "{said}");
+    operator.told("gone #silence");
+    // It complains, once.
+    assert!(operator.told("clean").starts_with("error: "));
+    operator.0.end();
+}
+
+#[test]
+#[ignore = "needs Chromium and Node, which .ci/run installs"]
 fn a_backend_that_the_operator_sets_aside_is_no_alarm() {
     let [b1, b2] = ["B1", "B2"].map(Backend::named);
     let site = Site::http()
