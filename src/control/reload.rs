@@ -293,6 +293,7 @@ impl Running {
             report.good = false;
             report.diagnostics.push(fault.render(false));
             next.process.access_log.clone_from(&old.process.access_log);
+            compare_process(old, &next, report);
         }
         let gone = gone(old, &next);
         self.shared.live.replace(next);
@@ -351,10 +352,15 @@ fn keep_fixed(new: &mut Process, old: &Process) -> Vec<String> {
     told
 }
 
-/// Says what is different.
-fn compare(old: &Snapshot, next: &Snapshot, report: &mut Report) {
+/// Says what of `lockgate.toml` and of the secret is different.
+fn compare_process(old: &Snapshot, next: &Snapshot, report: &mut Report) {
     report.process = changes::of_process(&old.process, &next.process);
     report.process.extend(changes::of_secrets(&old.secrets, &next.secrets));
+}
+
+/// Says what is different.
+fn compare(old: &Snapshot, next: &Snapshot, report: &mut Report) {
+    compare_process(old, next, report);
     let refused: HashSet<String> = report.games.iter().map(|game| game.game.clone()).collect();
     // Before and after.
     let mut pairs: BTreeMap<&str, [Option<&Arc<Game>>; 2]> = BTreeMap::new();

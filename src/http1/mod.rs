@@ -10,8 +10,8 @@
 //!    copied), then what they mean: framing, persistence, host;
 //! 2. any other goes a longer way. [`Scan`] finds where the head ends, however the bytes were split
 //!    into reads, and refuses early what is too large or can never become a head;
-//!    [`parse_request`] or [`parse_response`] then reads it in that same pass, or says what is
-//!    wrong with it;
+//!    [`parse_request`] or [`parse_response`] then reads it as above, or says what is wrong with
+//!    it;
 //! 3. [`BodyDecoder`] finds the content between the framing bytes, again without copying;
 //! 4. [`parse_trailers`] reads what may follow a chunked body, and [`chunk_prefix`] writes the
 //!    framing of what we send.

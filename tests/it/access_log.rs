@@ -213,8 +213,10 @@ fn a_reload_switches_it() {
     change("[log]\naccess = \"no/such/folder/access.log\"\n");
     let refused = site.lockgate.run(&["reload"]).expect(1).stdout;
     let line = toml.lines().count() + 3;
-    assert!(refused.contains("`access`: `"), "{refused}");
+    assert!(refused.contains("error: `access`: `"), "{refused}");
     assert!(refused.contains(&format!("lockgate.toml:{line}:")), "{refused}");
+    // It did not go there.
+    assert!(!refused.contains("[log]"), "{refused}");
     assert!(refused.contains("cannot be written: No such file or directory"), "{refused}");
     site.get("/still").expect(200);
     change("[log]\naccess = \"other.log\"\nformat = \"combined\"\n");

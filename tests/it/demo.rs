@@ -200,3 +200,25 @@ fn both_kinds_of_cookie_bring_a_client_back() {
         assert_ne!(others[0], others[1], "newcomers are spread");
     }
 }
+
+/// Its files do not say where it listens, and nobody else is meant to see it.
+#[test]
+fn it_is_for_this_machine_alone_unless_asked_otherwise() {
+    let (port, own) = (Port::reserve(), own_address(6));
+    let text = https_listener("a.test", &port, "group = \"web\"")
+        + &format!("[group.web]\nbackends = [\"{own}:18030\"]\n");
+    let setup = Setup::empty().file("game.toml", &text);
+    let number = port.number();
+    let first = |lockgate: &Lockgate| lockgate.listening()[0].clone();
+    let mut lockgate = setup.start_with(&["demo"]);
+    assert_eq!(first(&lockgate), format!("https://127.0.0.1:{number}"));
+    Client::tls(number, "a.test").get("a.test", "/").expect(200);
+    // A reload does not open it either.
+    lockgate.write("lockgate.toml", "watch = false\n[admin]\naddress = \"127.0.0.1:0\"\n");
+    lockgate.run(&["reload"]).expect(0);
+    let told = lockgate.run(&["reload", "--dry-run"]).expect(0).stdout;
+    assert!(!told.contains("0.0.0.0"), "{told}");
+    lockgate.terminate();
+    let everywhere = setup.start_with(&["demo", "--everywhere"]);
+    assert_eq!(first(&everywhere), format!("https://0.0.0.0:{number}"));
+}

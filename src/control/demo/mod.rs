@@ -297,3 +297,23 @@ fn merge(wanted: &mut Vec<Wanted>, file_stem: String, names: Vec<String>) {
         None => wanted.push(Wanted { file_stem, names }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_was_unpacked_is_gone_with_the_demo() {
+        let (first, second) = (Unpacked::make().unwrap(), Unpacked::make().unwrap());
+        let (path, other) = (first.0.clone(), second.0.clone());
+        assert_ne!(path, other);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        shipped::unpack(&path).unwrap();
+        drop(first);
+        assert!(!path.exists() && other.exists());
+        drop(second);
+        assert!(!other.exists());
+    }
+}

@@ -266,7 +266,11 @@ impl Client {
             stream.conn.send_close_notify();
             let _ = stream.flush();
         }
-        self.socket().shutdown(Shutdown::Write).unwrap();
+        match self.socket().shutdown(Shutdown::Write) {
+            // Who takes the close_notify for the end may be gone by now.
+            Err(error) if error.kind() == ErrorKind::NotConnected => {}
+            done => done.unwrap(),
+        }
     }
 
     /// Goes away with a reset.
