@@ -26,7 +26,7 @@ pub(super) enum Asked {
 
 /// Heard before anything else runs: until a handler is there, each of these ends
 /// the process, and a rotation of logs does not ask who is just starting. What
-/// came is kept for [`Signals`].
+/// came is kept for those who listen later.
 #[derive(Debug)]
 pub struct Early {
     user1: Signal,

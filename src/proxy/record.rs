@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::error::{Cause, Failure};
+use super::error::{Cause, Failure, Phase};
 use super::message::{Cx, Request};
 use super::respond::Place;
 use super::tail::{Attempted, Seen};
@@ -27,7 +27,7 @@ use crate::telemetry::line::{AttemptLine, Combined, FaultLine, RequestId, Reques
 /// how many of those that clients failed: who scans must not hide an outage.
 const RECENT: usize = 512;
 const RECENT_REFUSED: usize = 128;
-/// Bytes of a host or path in a line.
+/// Bytes of what a client sent in a line: host, path and the like.
 const LONGEST: usize = 2048;
 /// The same of a path that is kept for as long as a tunnel lives.
 const LONGEST_KEPT: usize = 128;
@@ -126,12 +126,17 @@ fn tell(cx: Cx<'_>, line: &RequestLine<'_>, request: Option<&Request>, recent: O
     }
 }
 
+/// How long a line is, is not for clients to choose.
+fn cut(bytes: &[u8]) -> &[u8] {
+    bytes.get(..LONGEST).unwrap_or(bytes)
+}
+
 fn combined(request: &Request) -> Combined<'_> {
     let target = request.text(request.head.target);
     Combined {
-        target: target.get(..LONGEST).unwrap_or(target),
-        referer: request.value_of(b"referer"),
-        user_agent: request.value_of(b"user-agent"),
+        target: cut(target),
+        referer: request.value_of(b"referer").map(cut),
+        user_agent: request.value_of(b"user-agent").map(cut),
     }
 }
 
@@ -176,10 +181,16 @@ fn count_attempts(all: &Requests, group: &Group, lane: Lane, trace: &Trace, outc
     });
     let Some(last) = trace.last() else { return };
     let Some(counts) = of(&last) else { return };
-    count_attempt(all, counts, &last, trace.cause().filter(|_| last.failed().is_some()));
+    let failed = last.failed().and_then(|_| trace.with_fault(Fault::of_attempt));
+    count_attempt(all, counts, &last, failed);
     counts.retries.add(retries);
-    counts.sent.add(trace.received.get());
-    counts.received.add(outcome.sent);
+    if trace.with_fault(|fault| fault.phase) != Some(Phase::Connect) {
+        counts.sent.add(trace.received.get());
+    }
+    // What a client got without an answer of the backend is ours.
+    if last.answer().is_some() {
+        counts.received.add(outcome.sent);
+    }
 }
 
 fn count_attempt(all: &Requests, counts: &Attempts, tried: &Tried, failed: Option<Cause>) {
@@ -222,8 +233,9 @@ fn show(
         trace.each_earlier(|tried, fault| {
             attempted.extend(name(tried).map(|name| (name, Some(fault.cause.name()))));
         });
-        // Why the last one failed is why the request did.
-        attempted.extend(trace.last().as_ref().and_then(name).map(|name| (name, None)));
+        // Why the last one failed is why the request did, but for a spent budget.
+        let last = trace.with_fault(Fault::of_attempt).map(Cause::name);
+        attempted.extend(trace.last().as_ref().and_then(name).map(|name| (name, last)));
         attempted
     };
     cx.worker
@@ -272,7 +284,7 @@ fn line<'a>(
 ) -> RequestLine<'a> {
     let trace = &request.trace;
     let rule = place.and_then(|place| place.rule);
-    let text = |bytes: &'a [u8]| Text(bytes.get(..LONGEST).unwrap_or(bytes));
+    let text = |bytes: &'a [u8]| Text(cut(bytes));
     let edits = rule.map(|rule| &rule.config.request_headers);
     let begun = request.begun_trace().map(Cow::Owned);
     // Filled in where it lies: it is long.
@@ -310,6 +322,10 @@ fn told(fault: &Fault) -> FaultLine<'static> {
     }
 }
 
+fn told_of_attempt(fault: &Fault) -> FaultLine<'static> {
+    FaultLine { cause: fault.of_attempt().name(), ..told(fault) }
+}
+
 /// Has the line tell of them. `took`: what the request took.
 fn attempts<'a>(line: &mut RequestLine<'a>, group: &'a Group, trace: &Trace, took: Micros) {
     let attempt = |tried: &Tried, fault: Option<FaultLine<'static>>| {
@@ -324,7 +340,8 @@ fn attempts<'a>(line: &mut RequestLine<'a>, group: &'a Group, trace: &Trace, too
     };
     trace.each_earlier(|tried, fault| line.earlier.extend(attempt(tried, Some(told(fault)))));
     let Some(last) = trace.last() else { return };
-    line.last = attempt(&last, last.failed().and_then(|_| trace.with_fault(told)));
+    let fault = last.failed().and_then(|_| trace.with_fault(told_of_attempt));
+    line.last = attempt(&last, fault);
 }
 
 /// What came of its sticky cookie.

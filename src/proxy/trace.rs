@@ -119,6 +119,8 @@ pub(super) struct Fault {
     pub(super) cause: Cause,
     pub(super) phase: Phase,
     pub(super) detail: String,
+    /// Why the last attempt did, where `cause` only says why none followed.
+    attempt: Option<Cause>,
 }
 
 /// What a client's sticky cookie was worth.
@@ -134,8 +136,13 @@ pub(super) enum Stickiness {
 
 impl Fault {
     pub(super) fn of(failure: &Failure) -> Fault {
-        let Failure { cause, phase, detail, .. } = failure;
-        Fault { cause: *cause, phase: *phase, detail: detail.clone() }
+        let Failure { cause, phase, detail, attempt, .. } = failure;
+        Fault { cause: *cause, phase: *phase, detail: detail.clone(), attempt: *attempt }
+    }
+
+    /// Why the attempt failed.
+    pub(super) fn of_attempt(&self) -> Cause {
+        self.attempt.unwrap_or(self.cause)
     }
 }
 

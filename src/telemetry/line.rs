@@ -173,7 +173,8 @@ pub(crate) struct Text<'a>(pub &'a [u8]);
 
 impl<'a> Text<'a> {
     pub(crate) fn of(self) -> Cow<'a, str> {
-        let plain = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+        // A backslash that was sent must not look like one of ours.
+        let plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
         match std::str::from_utf8(self.0) {
             Ok(text) if self.0.iter().all(plain) => Cow::Borrowed(text),
             _ => Cow::Owned(self.0.escape_ascii().to_string()),
