@@ -4,7 +4,7 @@
 //! signals that come before anybody expects them.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -263,16 +263,13 @@ fn check_knows_which_certificates_end_soon() {
 #[test]
 fn a_standard_output_that_is_the_log_has_nothing_else() {
     let (setup, port) = served("[log]\naccess = \"stdout\"");
-    let mut child = setup.full_command(&["run"]).spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.starts_with("ready") {
-        line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0, "it has ended");
-    }
+    let child = setup.full_command(&["run"]).spawn().unwrap();
+    eventually("it serves", || TcpStream::connect(("127.0.0.1", port.number())).is_ok());
     Client::plain(port.number()).get("a.test", "/").expect(200);
     send(child.id(), Signal::TERM);
     let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("\nready\n") || said.starts_with("ready\n"), "{said}");
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 1, "{text}");
