@@ -22,7 +22,7 @@ const LOOKS: usize = 6;
 const LEAST: u64 = 5;
 /// A failure that was told by its cause is the same as one that was counted, if it
 /// was no earlier than this before, in seconds.
-const SAME: u64 = 2 * EVERY.as_secs();
+const SAME: u64 = EVERY.as_secs();
 
 /// More than half of what was asked in the last minute failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
