@@ -17,7 +17,7 @@ use super::error::{Cause, Failure, Phase};
 use super::forward::{Attempt, Cut};
 use super::headers::{self, ResponseForm};
 use super::message::{Cx, Peer, Request};
-use super::record::{self, Outcome};
+use super::record::{self, Outcome, UnderWay};
 use super::registry::Seat;
 use super::request::{self, Response};
 use super::respond::{self, Answer, Place};
@@ -343,7 +343,9 @@ async fn forward_response(
         false => Framing::Plain,
     };
     let mut download = attempt.pump_down(&response, framing, out);
+    let under_way = UnderWay::new(cx, request, place);
     let whole = attempt.download(cx, request, client, &mut download).await;
+    under_way.over();
     request.trace.received.set(attempt.upload.content_len());
     let outcome = Outcome { status: response.status, sent: download.content_len() };
     let now = record::done(cx, request, place, None, outcome);

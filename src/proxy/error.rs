@@ -62,7 +62,7 @@ pub enum Cause {
     ClientTimeout,
     /// The client left before it had its response.
     ClientGone,
-    /// lockgate is stopping.
+    /// The end of the process cut it: `[shutdown] deadline` passed, or a second signal came.
     Stopping,
 }
 

@@ -93,6 +93,41 @@ pub(super) fn done(
     now
 }
 
+/// A request under way; one that the end of the process cuts is told of as well.
+#[derive(Debug)]
+pub(super) struct UnderWay<'a, 'r> {
+    cx: Cx<'a>,
+    request: &'r Request,
+    place: Option<Place<'a>>,
+    over: bool,
+}
+
+impl<'a, 'r> UnderWay<'a, 'r> {
+    pub(super) fn new(cx: Cx<'a>, request: &'r Request, place: Option<Place<'a>>) -> Self {
+        UnderWay { cx, request, place, over: false }
+    }
+
+    /// Others tell of it.
+    pub(super) fn over(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for UnderWay<'_, '_> {
+    fn drop(&mut self) {
+        // A panic is told of and counted where it is caught.
+        if self.over || std::thread::panicking() {
+            return;
+        }
+        let trace = &self.request.trace;
+        let answer = trace.last().and_then(|last| last.answer());
+        let phase = if answer.is_some() { Phase::Body } else { Phase::Response };
+        trace.failed(&Failure::new(Cause::Stopping, phase));
+        let status = answer.map_or(Cause::Stopping.status(), |(_, status)| status);
+        done(self.cx, self.request, self.place, None, Outcome { status, sent: 0 });
+    }
+}
+
 /// What came was no request.
 pub(super) fn refused(cx: Cx<'_>, id: RequestId<'_>, failure: &Failure, outcome: Outcome) {
     if let Some(counts) = cx.view.snapshot.requests.of(cx.worker.lane) {

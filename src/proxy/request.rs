@@ -5,6 +5,7 @@ use super::client::Downstream;
 use super::error::{Cause, Failure, Phase};
 use super::forward::Attempt;
 use super::message::{Cx, Request};
+use super::record::UnderWay;
 use super::respond::{self, Answer, Place};
 use super::retry;
 use super::route::{self, Route};
@@ -48,7 +49,10 @@ pub(super) async fn serve<'a>(
     match route::rule(cx, request, port, listener) {
         Ok(route) => {
             let place = Place::of(&route, route.rule.group.as_deref());
-            Served { response: act(cx, request, route, client).await, place: Some(place) }
+            let under_way = UnderWay::new(cx, request, Some(place));
+            let response = act(cx, request, route, client).await;
+            under_way.over();
+            Served { response, place: Some(place) }
         }
         Err((client, failure)) => {
             let place = Some(Place { listener, rule: None, group: None, client });

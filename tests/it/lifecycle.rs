@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::{
-    Backend, Client, Gate, Lockgate, Port, Setup, Site, eventually, group, http_listener,
+    Backend, Client, Gate, H2, H2Stream, Lockgate, Port, Setup, Site, eventually, group,
+    http_listener,
 };
 
 /// A site whose backend holds every request until the gate opens.
@@ -85,6 +86,51 @@ fn term_cuts_what_outlasts_the_deadline() {
     if let Some(response) = client.read_or_cut() {
         response.expect(503);
     }
+}
+
+/// What is cut has its line, whether or not the response has begun.
+#[test]
+fn what_the_deadline_cuts_is_told() {
+    let (setup, gate) =
+        ("[shutdown]\ndeadline = \"300ms\"\n[log]\naccess = \"access.log\"", Gate::default());
+    let hold = gate.clone();
+    let b1 = Backend::scripted("B1", move |exchange| {
+        if exchange.request().target() == "/body" {
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf ");
+        }
+        hold.pass();
+    });
+    let mut site = Site::https().process(setup).backend(&b1).start();
+    let targets = ["/header", "/body"];
+    let mut plain: Vec<Client> = targets.iter().map(|_| site.connect()).collect();
+    for (client, target) in plain.iter_mut().zip(targets) {
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+    }
+    plain[1].read_head();
+    let mut http2 = H2::to(&site);
+    let mut streams: Vec<H2Stream> = targets.map(|target| http2.begin_get(target)).into();
+    streams[1].head();
+    b1.wait_for_executions(4);
+    assert_eq!(site.lockgate.terminate(), 3);
+    let log = std::fs::read_to_string(site.lockgate.path().join("access.log")).unwrap();
+    let mut told: Vec<String> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .map(|line: serde_json::Value| {
+            let part = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+            let [protocol, path, cause, phase] = ["protocol", "path", "cause", "phase"].map(part);
+            format!("{protocol} {path} {} {cause} {phase} {}", line["status"], part("group"))
+        })
+        .collect();
+    told.sort();
+    let expected = ["HTTP/1.1", "HTTP/2.0"].map(|version| {
+        [
+            format!("{version} /body 200 stopping body web"),
+            format!("{version} /header 503 stopping response web"),
+        ]
+    });
+    assert_eq!(told, expected.concat());
+    gate.open();
 }
 
 #[test]

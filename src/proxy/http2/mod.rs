@@ -35,7 +35,7 @@ use super::deadline::Deadline;
 use super::error::{Cause, Failure, Phase};
 use super::forward::Attempt;
 use super::message::{Cx, Peer, Request};
-use super::record::{self, Outcome};
+use super::record::{self, Outcome, UnderWay};
 use super::registry::Seat;
 use super::request::{self, Response};
 use super::respond::{self, Answer, Place};
@@ -449,7 +449,9 @@ async fn forward_response(
         _ => Buffer::none(),
     };
     let mut download = attempt.pump_down(&response, Framing::Frames, out);
+    let under_way = UnderWay::new(cx, request, place);
     let whole = attempt.download(cx, request, client, &mut download).await;
+    under_way.over();
     request.trace.received.set(attempt.upload.content_len());
     let outcome = Outcome { status, sent: download.content_len() };
     let now = record::done(cx, request, place, None, outcome);
