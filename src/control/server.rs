@@ -29,7 +29,7 @@ use super::signals::{Asked, Early, Signals};
 use super::sockets::Bound;
 use super::start::{self, Prepared};
 use super::upgrade::{self, Upgrader};
-use crate::config::{AccessLog, Protocol, Reading};
+use crate::config::{AccessLog, Process, Protocol, Reading};
 use crate::proxy::Order;
 
 /// How a run ended.
@@ -140,13 +140,7 @@ async fn begin(
     let socket = commands::serve(door, commander, Rc::clone(&status));
     launch.serving();
     // A closed standard output keeps nobody from serving.
-    let _ = match &process.access_log {
-        // Who reads lines of the log there expects nothing else.
-        Some(AccessLog { path: None, .. }) => {
-            print_start(&mut io::stderr().lock(), admin_address, &addresses, occasion)
-        }
-        _ => print_start(&mut io::stdout().lock(), admin_address, &addresses, occasion),
-    };
+    let _ = print_start(&process, admin_address, &addresses, occasion);
     info!(workers, max_connections = shared.max_connections, "ready");
     notifier.ready();
     let mut running = Running {
@@ -298,11 +292,16 @@ async fn linger(lame_duck: Duration, signals: &mut Signals) {
 }
 
 fn print_start(
-    out: &mut dyn Write,
+    process: &Process,
     admin: SocketAddr,
     addresses: &[(Protocol, SocketAddr)],
     occasion: &mut impl Occasion,
 ) -> io::Result<()> {
+    let out: &mut dyn Write = match &process.access_log {
+        // Who reads lines of the log there expects nothing else.
+        Some(AccessLog { path: None, .. }) => &mut io::stderr().lock(),
+        _ => &mut io::stdout().lock(),
+    };
     writeln!(out, "admin http://{admin}/")?;
     for (protocol, address) in addresses {
         let scheme = match protocol {
