@@ -102,7 +102,7 @@ fn turn_away(cx: Cx<'_>, tcp: &TcpStream, protocol: Protocol) {
     if protocol == Protocol::Https || tcp.try_write(out.filled()).is_err() {
         outcome.sent = 0;
     }
-    record::refused(cx, id, &failure, outcome);
+    record::refused(cx, id, &failure, outcome, b"");
 }
 
 /// Whom a peer with PROXY headers speaks for.

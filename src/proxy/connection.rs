@@ -260,9 +260,8 @@ async fn refuse(cx: Cx<'_>, client: &mut Client, failure: Failure) -> After {
     respond::log(cx, None, None, &failure, id);
     let answer = respond::error(&failure, id, false);
     client.body_pending = true;
-    let after = send(cx, client, &answer, Method::Get, Version::Http11, false).await;
-    record::refused(cx, id, &failure, answer.outcome(Method::Get));
-    after
+    record::refused(cx, id, &failure, answer.outcome(Method::Get), client.conn.input());
+    send(cx, client, &answer, Method::Get, Version::Http11, false).await
 }
 
 /// Sends an answer of lockgate's own.

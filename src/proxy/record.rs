@@ -128,19 +128,35 @@ impl Drop for UnderWay<'_, '_> {
     }
 }
 
-/// What came was no request.
-pub(super) fn refused(cx: Cx<'_>, id: RequestId<'_>, failure: &Failure, outcome: Outcome) {
+/// What came was no request; `first`: how it began, as far as that is known.
+pub(super) fn refused(
+    cx: Cx<'_>,
+    id: RequestId<'_>,
+    failure: &Failure,
+    outcome: Outcome,
+    first: &[u8],
+) {
     if let Some(counts) = cx.view.snapshot.requests.of(cx.worker.lane) {
         count(counts, Some(failure.cause), outcome);
     }
     let fault = Some(told(&Fault::of(failure)));
-    let line = RequestLine { fault, ..blank(cx, id, outcome) };
+    let (method, path) = first_words(first);
+    let line = RequestLine { fault, method, path, ..blank(cx, id, outcome) };
     if cx.worker.readers.are_there() {
         let (status, cause) = (outcome.status, Some(failure.cause.name()));
         let seen = Seen { status, cause, ..Seen::default() };
         cx.worker.readers.tell(&seen, Vec::new, || line.json());
     }
     tell(cx, &line, None, Some(true));
+}
+
+/// The method and the target that a request line begins with, where it does.
+fn first_words(bytes: &[u8]) -> (Option<Text<'_>>, Option<Text<'_>>) {
+    let line = cut(bytes).split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ');
+    let is_method = |word: &&[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_alphabetic);
+    let Some(method) = words.next().filter(is_method) else { return (None, None) };
+    (Some(Text(method)), words.next().map(Text))
 }
 
 /// Writes the line for all who read along. `recent`: it can be asked for later;
@@ -430,6 +446,22 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_request_line_began_with_is_told() {
+        let words = |bytes: &'static [u8]| {
+            let (method, path) = first_words(bytes);
+            (method.map(|text| text.0), path.map(|text| text.0))
+        };
+        assert_eq!(words(b"GET /a?b HTTP/1.1\r\nHost"), (Some(&b"GET"[..]), Some(&b"/a?b"[..])));
+        assert_eq!(words(b"get  /"), (Some(&b"get"[..]), Some(&b""[..])));
+        assert_eq!(words(b"GET"), (Some(&b"GET"[..]), None));
+        for other in [&b""[..], b" /", b"\x16\x03\x01 /", b"\r\nGET /"] {
+            assert_eq!(words(other), (None, None), "{other:?}");
+        }
+        let long = [b"GET /".to_vec(), vec![b'a'; 2 * LONGEST]].concat();
+        assert_eq!(first_words(&long).1.map(|path| path.0.len()), Some(LONGEST - 4));
+    }
 
     #[test]
     fn the_oldest_goes_first() {

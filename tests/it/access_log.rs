@@ -76,8 +76,8 @@ fn every_request_has_a_line_also_those_that_were_none() {
     assert!(post["ms"].as_f64().unwrap() > 0.0 && post["peer"].as_str().unwrap().len() > 10);
     assert_eq!(some(gone, ["status", "rule", "group", "sent"]), ["410", "/gone/", "null", "4"]);
     assert_eq!(
-        some(bad, ["status", "cause", "phase", "method"]),
-        ["400", "malformed", "request", "null"]
+        some(bad, ["status", "cause", "phase", "method", "path", "host"]),
+        ["400", "malformed", "request", "GET", "/", "null"]
     );
     let id = bad["request_id"].as_str().unwrap();
     assert!(refused.text().ends_with(&format!("request id {id}\n")));

@@ -370,7 +370,7 @@ fn refuse(cx: Cx<'_>, client: &mut Stream, failure: &Failure) -> End {
     let id = RequestId::Made(cx.worker.request_id());
     respond::log(cx, None, None, failure, id);
     let answer = respond::error(failure, id, false);
-    record::refused(cx, id, failure, answer.outcome(http1::Method::Get));
+    record::refused(cx, id, failure, answer.outcome(http1::Method::Get), b"");
     send(cx, client, &answer, http1::Method::Get)
 }
 
