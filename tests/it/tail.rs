@@ -164,7 +164,8 @@ fn what_was_no_request_is_told_too() {
     site.request("GET / HTTP/9.9\r\n\r\n").expect(400);
     site.get("/").expect(200);
     let line = failed.json();
-    assert_eq!((&line["status"], line.get("path")), (&400.into(), None), "{line}");
+    assert_eq!((&line["status"], &line["path"]), (&400.into(), &"/".into()), "{line}");
+    assert_eq!(line.get("game"), None, "{line}");
     assert_eq!(of_game.json()["path"], "/");
 }
 
