@@ -36,9 +36,9 @@ fn er_06_a_reset_while_the_body_flows_aborts_a_get() {
     eventually("the backend sees the connection end", || b1.left() == 1);
 }
 
-/// A client that posts and resets while the backend works; the backend has
-/// answered when this returns.
-fn reset_after_post() -> (Site, Backend) {
+/// A backend that answers a POST once the first gate is open, and opens the second
+/// when it has answered.
+fn holds_posts() -> (Backend, Gate, Gate) {
     let (gate, done) = (Gate::default(), Gate::default());
     let (hold, finished) = (gate.clone(), done.clone());
     let b1 = Backend::scripted("B1", move |exchange| {
@@ -49,6 +49,13 @@ fn reset_after_post() -> (Site, Backend) {
         exchange.reply("done");
         finished.open();
     });
+    (b1, gate, done)
+}
+
+/// A client that posts and resets while the backend works; the backend has
+/// answered when this returns.
+fn reset_after_post() -> (Site, Backend) {
+    let (b1, gate, done) = holds_posts();
     let site = Site::http()
         .rule("path = \"/fixed\"\nrespond = { status = 200, body = \"\" }")
         .backend(&b1)
@@ -275,16 +282,7 @@ fn er_06_a_fin_aborts_a_get_where_half_closing_is_off() {
 /// What must not be left half done is done, whatever the client did.
 #[test]
 fn er_06_a_fin_lets_a_post_complete_where_half_closing_is_off() {
-    let (gate, done) = (Gate::default(), Gate::default());
-    let (hold, finished) = (gate.clone(), done.clone());
-    let b1 = Backend::scripted("B1", move |exchange| {
-        exchange.read_body();
-        if exchange.request().method() == "POST" {
-            hold.pass();
-        }
-        exchange.reply("done");
-        finished.open();
-    });
+    let (b1, gate, done) = holds_posts();
     let [site, _] = without_half_close(&b1);
     let mut client = site.connect();
     client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello");
